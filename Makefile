@@ -1,0 +1,71 @@
+# Everything runs in .venv, which is made on first use.
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types notebooks bench clean distclean
+
+# Tried in this order; `make PYTHON=python3.12 ...` names one.
+PYTHON = python3.11 python3.12 python3.13 python3.10 python3
+PY = .venv/bin/python
+CODE = $(wildcard spark_cnn_ensemble tests benchmarks)
+
+# Spark starts its Python workers by this name; unset, they would be the python3 of PATH.
+export PYSPARK_PYTHON = $(CURDIR)/$(PY)
+with_java = JAVA_HOME=$$(scripts/java-home) && export JAVA_HOME &&
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## train and score a small ensemble
+	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
+
+test: .venv/.installed ## run the tests (ARGS="-k vote" is handed to pytest)
+	@$(with_java) $(PY) -m pytest tests $(ARGS)
+
+lint: .venv/.installed ## check style and format with ruff
+	@$(PY) -m ruff check $(CODE)
+	@$(PY) -m ruff format --check $(CODE)
+
+types: .venv/.installed ## check types with mypy
+	@$(PY) -m mypy spark_cnn_ensemble
+
+notebooks: .venv/.installed ## run the notebooks in place
+	@$(with_java) for f in $(wildcard notebooks/*.ipynb); do \
+	  echo "$$f"; \
+	  $(PY) -m nbconvert --to notebook --execute --inplace --log-level=WARN \
+	    --ExecutePreprocessor.timeout=1800 "$$f" || exit 1; \
+	done
+
+bench: .venv/.installed ## run the benchmarks
+	@$(with_java) for f in $(wildcard benchmarks/[a-z]*.py); do \
+	  echo "$$f"; $(PY) "$$f" $(ARGS) || exit 1; \
+	done
+
+clean: ## remove caches, build outputs and what Spark leaves behind
+	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@find . \( -path ./.venv -o -path ./.git \) -prune -o \( -name __pycache__ -o -name '*.egg-info' \
+	  -o -name .ipynb_checkpoints -o -name spark-warehouse -o -name metastore_db -o -name derby.log \) \
+	  -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove .venv
+	@rm -rf .venv
+
+# A name on PATH may be a shim with no Python behind it, so each is run, not only looked up.
+# Debian's python3 comes without ensurepip, and then its own pip has to bring pip into .venv.
+.venv/.installed: setup.cfg pyproject.toml
+	@set -e; \
+	if ! $(PY) -c '' 2>/dev/null; then \
+	  found=; \
+	  for p in $(PYTHON); do \
+	    if $$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	    then found=$$p; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "No Python 3.10 to 3.13 among: $(PYTHON); install one, or name it with make PYTHON=..." >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making .venv with $$found." >&2; \
+	  if $$found -c 'import ensurepip' 2>/dev/null; then $$found -m venv .venv; \
+	  else $$found -m venv --without-pip .venv; $$found -m pip --python $(PY) install -q pip; fi; \
+	fi
+	@echo "Installing into .venv (the first time takes minutes)." >&2
+	@$(PY) -m pip install -q -e '.[dev]'
+	@touch $@

@@ -1,0 +1,42 @@
+"""Random-forest-style ensembles of small CNNs, trained and voted on Apache Spark.
+
+The names below are loaded on first use: importing the package imports neither pyspark.ml nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
+    from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+    from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, CNNEnsembleTrainingSummary, MemberSummary
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "CNNEnsembleClassifier": "estimator",
+    "CNNEnsembleClassificationModel": "model",
+    "CNNEnsembleEvaluation": "summary",
+    "CNNEnsembleTrainingSummary": "summary",
+    "MemberSummary": "summary",
+}
+
+__all__ = [
+    "CNNEnsembleClassificationModel",
+    "CNNEnsembleClassifier",
+    "CNNEnsembleEvaluation",
+    "CNNEnsembleTrainingSummary",
+    "MemberSummary",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

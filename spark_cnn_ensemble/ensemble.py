@@ -1,0 +1,158 @@
+"""The members of a model on the driver: an immutable value that the model holds, cuts and joins.
+
+It knows networks and weights, but neither Params nor DataFrames.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from spark_cnn_ensemble.summary import MemberSummary
+from spark_cnn_ensemble.transport import Broadcasts
+from spark_cnn_ensemble.worker.member import digest, unpack_weights
+from spark_cnn_ensemble.worker.network import Architecture, build_network
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members with their networks.
+
+    Parameters
+    ----------
+    architectures : tuple of Architecture
+        The different networks, all of one input shape and number of classes.
+    architecture_of : tuple of int
+        For each member, the index of its network.
+    weights : tuple of bytes
+        For each member, its packed weights.
+    members : tuple of MemberSummary
+    class_names : tuple of str or None
+        Names of the classes, where the label column told them.
+    """
+
+    architectures: tuple[Architecture, ...]
+    architecture_of: tuple[int, ...]
+    weights: tuple[bytes, ...]
+    members: tuple[MemberSummary, ...]
+    class_names: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.architectures[0].input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return self.architectures[0].num_classes
+
+    @cached_property
+    def id(self) -> str:
+        """An id under which worker processes keep these members unpacked."""
+        return uuid.uuid4().hex
+
+    @cached_property
+    def broadcasts(self) -> Broadcasts:
+        """The weights, ready for executors."""
+        return Broadcasts(self.weights)
+
+    def network(self, member: int) -> Any:
+        """A member as a Keras model."""
+        network = build_network(self.architectures[self.architecture_of[member]])
+        network.set_weights(unpack_weights(self.weights[member]))
+        return network
+
+    def subset(self, indices: Sequence[int]) -> Ensemble:
+        """The members at `indices`, in that order."""
+        return Ensemble(
+            self.architectures,
+            tuple(self.architecture_of[index] for index in indices),
+            tuple(self.weights[index] for index in indices),
+            tuple(self.members[index] for index in indices),
+            self.class_names,
+        )
+
+    def merge(self, other: Ensemble) -> Ensemble:
+        """The members of both.
+
+        Raises
+        ------
+        ValueError
+            They are not of one shape, number of classes and class names.
+        """
+        for what, ours, theirs in (
+            ("images of shape", list(self.input_shape), list(other.input_shape)),
+            ("a number of classes of", self.num_classes, other.num_classes),
+            ("classes named", self.class_names, other.class_names),
+        ):
+            if ours != theirs:
+                raise ValueError(
+                    f"Cannot merge: this model has {what} {ours}, the other {theirs}; fit both on like data."
+                )
+        architectures = tuple(dict.fromkeys(self.architectures + other.architectures))
+        indices = [
+            architectures.index(ensemble.architectures[index])
+            for ensemble in (self, other)
+            for index in ensemble.architecture_of
+        ]
+        return Ensemble(
+            architectures,
+            tuple(indices),
+            self.weights + other.weights,
+            self.members + other.members,
+            self.class_names,
+        )
+
+    def to_keras(self, soft: bool) -> Any:
+        """One Keras model: image -> {"prediction", "probability", "rawPrediction"}, the vote as `worker.voting` has it."""
+        import keras
+        from keras import ops
+
+        image = keras.Input(self.input_shape, name="image")
+        votes, softmax = [], []
+        for member in range(len(self)):
+            network = self.network(member)
+            network.name = f"member_{member}"
+            output = network(image)
+            votes.append(ops.one_hot(ops.argmax(output, axis=-1), self.num_classes, dtype="float64"))
+            softmax.append(ops.cast(output, "float64"))
+        total = softmax[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(softmax)
+        count = votes[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(votes)
+        raw = total if soft else count
+        tied = ops.equal(raw, ops.max(raw, axis=-1, keepdims=True))
+        outputs = {
+            "prediction": ops.argmax(ops.where(tied, total, ops.full_like(total, -1.0)), axis=-1),
+            "probability": raw / len(self),
+            "rawPrediction": raw,
+        }
+        return keras.Model(image, outputs, name="ensemble")
+
+    def to_metadata(self) -> dict[str, Any]:
+        """Everything but the weights, for JSON, with what the weights must be."""
+        return {
+            "architectures": [asdict(architecture) for architecture in self.architectures],
+            "members": [
+                {"architecture": index, "size": len(data), "sha256": digest(data), **member.to_dict()}
+                for index, data, member in zip(self.architecture_of, self.weights, self.members, strict=True)
+            ],
+            "classNames": self.class_names,
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, Any], weights: Sequence[bytes]) -> Ensemble:
+        """The inverse of `to_metadata`."""
+        names = metadata["classNames"]
+        return cls(
+            tuple(Architecture.from_dict(values) for values in metadata["architectures"]),
+            tuple(member["architecture"] for member in metadata["members"]),
+            tuple(weights),
+            tuple(MemberSummary.from_dict(member) for member in metadata["members"]),
+            None if names is None else tuple(names),
+        )

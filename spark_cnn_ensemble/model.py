@@ -1,0 +1,330 @@
+"""`CNNEnsembleClassificationModel`: scores a DataFrame by the members' vote.
+
+The members themselves are an `ensemble.Ensemble`; how a batch is voted on stands in `worker.voting`.
+"""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pyspark.ml.classification import ProbabilisticClassificationModel
+from pyspark.ml.functions import array_to_vector
+from pyspark.ml.linalg import DenseVector, Vector
+from pyspark.ml.util import MLReadable, MLWritable
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble import rows
+from spark_cnn_ensemble.ensemble import Ensemble
+from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, optional
+from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
+from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, CNNEnsembleTrainingSummary, MemberSummary
+from spark_cnn_ensemble.worker.pixels import PixelFormat
+from spark_cnn_ensemble.worker.refusal import refusing_in_python
+from spark_cnn_ensemble.worker.voting import (
+    COUNTS_SCHEMA,
+    VOTES_SCHEMA,
+    VotingPlan,
+    WeightsOf,
+    count_votes,
+    vote_batches,
+    vote_once,
+)
+
+
+class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
+    """An ensemble of CNNs that votes; made by `CNNEnsembleClassifier.fit`, by `load`, `subset` or `merge`.
+
+    `transform` is lazy. It adds the columns rawPrediction (vector: votes per class, or summed softmax when
+    votingStrategy is "soft"), probability (vector: their share of the members) and prediction (double); a name set to
+    "" is left out. A tie goes to the tied class with the larger summed softmax, then to the lower index. With
+    `thresholds`, the class with the largest probability / threshold is predicted.
+    """
+
+    __module__ = "spark_cnn_ensemble"
+
+    def __init__(self, ensemble: Ensemble | None = None, summary: CNNEnsembleTrainingSummary | None = None) -> None:
+        super().__init__()
+        self._members: Ensemble | None = ensemble
+        self._summary = summary
+        if ensemble is not None:
+            self._set(numMembers=len(ensemble))
+
+    @property
+    def _ensemble(self) -> Ensemble:
+        if self._members is None:
+            raise RuntimeError(
+                "This CNNEnsembleClassificationModel has no members; get one from CNNEnsembleClassifier.fit or load."
+            )
+        return self._members
+
+    @property
+    def numClasses(self) -> int:
+        """Number of classes."""
+        return self._ensemble.num_classes
+
+    @property
+    def numFeatures(self) -> int:
+        """Numbers in a row's features: height * width * channels."""
+        return int(np.prod(self._ensemble.input_shape))
+
+    @property
+    def inputShape(self) -> list[int]:
+        """[height, width, channels]."""
+        return list(self._ensemble.input_shape)
+
+    @property
+    def members(self) -> tuple[MemberSummary, ...]:
+        """How each member was trained."""
+        return self._ensemble.members
+
+    @property
+    def hasSummary(self) -> bool:
+        """Whether there is a training summary: after a fit, and loaded again, but not of a subset or a merge."""
+        return self._summary is not None
+
+    @property
+    def summary(self) -> CNNEnsembleTrainingSummary:
+        """The training summary.
+
+        Raises
+        ------
+        RuntimeError
+            There is none.
+        """
+        if self._summary is None:
+            raise RuntimeError(f"No training summary available for this {type(self).__name__}")
+        return self._summary
+
+    def setVotingStrategy(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of votingStrategy: the same members can vote either way."""
+        return self._set(votingStrategy=value)
+
+    def setHandleInvalid(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of handleInvalid."""
+        return self._set(handleInvalid=value)
+
+    def setLabelCol(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of labelCol, which `evaluate` reads."""
+        return self._set(labelCol=value)
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        self._check()
+        outputs = self._outputs(dataset)
+        features = rows.features(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        plan = self._plan(features.pixels)
+        weights_of = self._ensemble.broadcasts.weights_of(dataset.sparkSession)
+        votes = _vote_udf(plan, weights_of)
+        if self.getHandleInvalid() == "skip":
+            votes = votes.asNondeterministic()  # else Spark moves the filter below and votes twice
+        struct = f"votes_{uuid.uuid4().hex}"
+        scored = dataset.select("*", votes(rows.cells_of_known_size(features, plan.refuse_invalid)).alias(struct))
+        if self.getHandleInvalid() == "skip":
+            scored = scored.where(F.col(struct)["prediction"].isNotNull())
+        columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]
+        return scored.select("*", *columns).drop(struct)
+
+    def _check(self) -> None:
+        check_params(self)
+        thresholds = optional(self, "thresholds")
+        if thresholds is not None and len(thresholds) != self.numClasses:
+            raise ValueError(
+                f"The 'thresholds' parameter of {type(self).__name__} must have a value for each of the "
+                f"{self.numClasses} classes. Got {len(thresholds)} instead."
+            )
+
+    def _outputs(self, dataset: DataFrame) -> list[tuple[str, str, dict[str, Any]]]:
+        """Kind, name and metadata of each output column that is wanted."""
+        names = self._ensemble.class_names
+        nominal: dict[str, Any] = {"type": "nominal", "name": self.getPredictionCol()}
+        nominal.update({"vals": list(names)} if names else {"num_vals": self.numClasses})
+        vector = {"ml_attr": {"num_attrs": self.numClasses}}
+        wanted = [
+            ("rawPrediction", self.getRawPredictionCol(), vector),
+            ("probability", self.getProbabilityCol(), vector),
+            ("prediction", self.getPredictionCol(), {"ml_attr": nominal}),
+        ]
+        wanted = [output for output in wanted if output[1]]
+        taken = list(dataset.columns)
+        for kind, name, _ in wanted:
+            if name in taken:
+                raise ValueError(
+                    f"The DataFrame has a column '{name}' already (parameter '{kind}Col'); drop it, or set '{kind}Col' "
+                    "to another name or to '' to leave the output out."
+                )
+            taken.append(name)
+        return wanted
+
+    @staticmethod
+    def _output(value: Column, kind: str) -> Column:
+        # array_to_vector fails on the null of a row that could not be scored, so it must not see it.
+        return value if kind == "prediction" else F.when(value.isNotNull(), array_to_vector(value))
+
+    def _plan(self, pixels: PixelFormat) -> VotingPlan:
+        thresholds = optional(self, "thresholds")
+        return VotingPlan(
+            ensemble_id=self._ensemble.id,
+            architectures=self._ensemble.architectures,
+            members=self._ensemble.architecture_of,
+            pixels=pixels,
+            soft=self.getVotingStrategy() == "soft",
+            thresholds=None if thresholds is None else tuple(thresholds),
+            refuse_invalid=self.getHandleInvalid() == "error",
+        )
+
+    def _vote_on(self, value: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        self._check()
+        cell = value.toArray() if isinstance(value, Vector) else np.asarray(value, np.float64).ravel()
+        plan = self._plan(PixelFormat(self.getFeaturesCol(), "array", self._ensemble.input_shape))
+        return vote_once(cell.astype(np.float32), plan, self._ensemble.weights.__getitem__)
+
+    def predict(self, value: Vector) -> float:
+        """Predict the class of one image, on the driver.
+
+        Parameters
+        ----------
+        value : pyspark.ml.linalg.Vector, or array of numbers
+            Height * width * channels numbers.
+
+        Raises
+        ------
+        ValueError
+            The length is another, or a number is NaN or infinite.
+        """
+        return float(self._vote_on(value)[2][0])
+
+    def predictRaw(self, value: Vector) -> Vector:
+        """Votes per class (or summed softmax) of one image, on the driver; see `predict`."""
+        return DenseVector(self._vote_on(value)[0][0])
+
+    def predictProbability(self, value: Vector) -> Vector:
+        """Share of the votes per class (or mean softmax) of one image, on the driver; see `predict`."""
+        return DenseVector(self._vote_on(value)[1][0])
+
+    def evaluate(self, dataset: DataFrame) -> CNNEnsembleEvaluation:
+        """Compare the vote, and every member alone, with the labels, in one pass.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+            With the columns featuresCol and labelCol.
+
+        Raises
+        ------
+        ValueError
+            A row cannot be used and handleInvalid is "error", or there are no rows.
+        """
+        self._check()
+        features = rows.features(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        label, _, _ = rows.label_values(dataset, self.getLabelCol())
+        plan = self._plan(features.pixels)
+        fault = rows.label_fault(label, self.getLabelCol(), self.numClasses)
+        cells = rows.cells_of_known_size(features, plan.refuse_invalid)
+        if plan.refuse_invalid:
+            label = rows.refusing(label.cast("int"), fault, features.name)
+        else:
+            cells, label = F.when(fault.isNull(), cells), F.when(fault.isNull(), label.cast("int")).otherwise(0)
+        count = functools.partial(
+            count_votes, plan=plan, weights_of=self._ensemble.broadcasts.weights_of(dataset.sparkSession)
+        )
+        with refusing_in_python():
+            counts = (
+                dataset.select(cells.alias("features"), label.alias("label"))
+                .mapInPandas(count, COUNTS_SCHEMA)
+                .collect()
+            )
+        confusion = np.sum([row["confusion"] for row in counts], axis=0, dtype=np.int64)
+        right = np.sum([row["memberRight"] for row in counts], axis=0, dtype=np.int64)
+        if not np.sum(confusion):
+            raise ValueError("The DataFrame has no rows that can be scored; there is nothing to evaluate.")
+        return CNNEnsembleEvaluation(
+            confusionMatrix=confusion.reshape(self.numClasses, self.numClasses),
+            memberAccuracies=right / confusion.sum(),
+            skippedRows=sum(row["skipped"] for row in counts),
+        )
+
+    def memberNetwork(self, index: int) -> Any:
+        """Member `index` as a Keras model with its weights: images (n, height, width, channels) -> probabilities."""
+        return self._ensemble.network(self._indices([index])[0])
+
+    def toKeras(self) -> Any:
+        """The whole ensemble as one Keras model, for use without Spark.
+
+        Returns
+        -------
+        keras.Model
+            Takes images of shape (n, height, width, channels); gives a dict of "prediction" (n,), "probability" and
+            "rawPrediction" (n, classes), the same as `transform` with this model's votingStrategy and no thresholds.
+        """
+        check_params(self)
+        return self._ensemble.to_keras(soft=self.getVotingStrategy() == "soft")
+
+    def subset(self, indices: Sequence[int]) -> CNNEnsembleClassificationModel:
+        """A model of the members at `indices` alone, with the same params and a uid of its own.
+
+        Raises
+        ------
+        ValueError
+            There is no such member, one is named twice, or none is.
+        """
+        return self._like(self._ensemble.subset(self._indices(indices)))
+
+    def merge(self, other: CNNEnsembleClassificationModel) -> CNNEnsembleClassificationModel:
+        """A model of this model's members and the other's, with this one's params and a uid of its own.
+
+        Raises
+        ------
+        ValueError
+            The two are not of the same classes and input shape.
+        """
+        return self._like(self._ensemble.merge(other._ensemble))
+
+    def _like(self, ensemble: Ensemble) -> CNNEnsembleClassificationModel:
+        model = self._copyValues(CNNEnsembleClassificationModel(ensemble))
+        return model._set(numMembers=len(ensemble))
+
+    def _indices(self, indices: Sequence[int]) -> list[int]:
+        chosen = [int(index) for index in indices]
+        count = len(self._ensemble)
+        if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= index < count for index in chosen):
+            raise ValueError(
+                f"Members are numbered 0 to {count - 1}, and each may be named once, at least one. Got {chosen} instead."
+            )
+        return chosen
+
+    def write(self) -> SafeWriter:
+        """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""
+        return SafeWriter(self, self._write_members)
+
+    def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:
+        self._ensemble.broadcasts.write(spark, f"{path}/members")
+        return {
+            "ensemble": self._ensemble.to_metadata(),
+            "summary": None if self._summary is None else self._summary.to_dict(),
+        }
+
+    @classmethod
+    def read(cls) -> SafeReader[CNNEnsembleClassificationModel]:
+        """A reader; `load(path)` is its shortcut."""
+        return SafeReader(cls, _restore)
+
+
+def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEnsembleClassificationModel:
+    weights = read_weights(spark, path, metadata["ensemble"]["members"])
+    ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
+    found = metadata["summary"]
+    summary = None if found is None else CNNEnsembleTrainingSummary(members=ensemble.members, **found)
+    return CNNEnsembleClassificationModel(ensemble, summary)
+
+
+def _vote_udf(plan: VotingPlan, weights_of: WeightsOf) -> Any:
+    @F.pandas_udf(VOTES_SCHEMA)
+    def vote(cells: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
+        return vote_batches(cells, plan, weights_of)
+
+    return vote

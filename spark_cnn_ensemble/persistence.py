@@ -1,0 +1,168 @@
+"""What is on disk, its writer and reader.
+
+An estimator is a folder `metadata/` (Spark's JSON). A model has beside it `members/`: Parquet rows (member, part,
+bytes), a member's parts in order being one npz file. Metadata is written last. Everything is written beside the
+target and renamed when it is whole, so that a failed save leaves what was there. Loading runs no code from a file.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyspark.errors import PySparkException
+from pyspark.ml.param import Params
+from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
+from pyspark.sql import SparkSession
+
+from spark_cnn_ensemble.filesystem import HadoopFiles
+from spark_cnn_ensemble.transport import collect_weights
+from spark_cnn_ensemble.worker.member import digest
+
+FORMAT_VERSION = 1
+
+T = TypeVar("T", bound=Params)
+
+
+def class_path(cls: type) -> str:
+    """The name that a saved instance carries."""
+    return f"{cls.__module__}.{cls.__name__}"
+
+
+class SafeWriter(MLWriter):
+    """Writes an instance beside its target and moves it there when it is whole.
+
+    Parameters
+    ----------
+    instance : Params
+    extra : callable, optional
+        Writes what is beside the metadata to a folder and returns what the metadata must know of it.
+    """
+
+    def __init__(self, instance: Params, extra: Callable[[SparkSession, str], dict[str, Any]] | None = None) -> None:
+        super().__init__()
+        self._instance = instance
+        self._extra = extra
+
+    def save(self, path: str) -> None:
+        """Save to `path`, on any Hadoop filesystem.
+
+        Raises
+        ------
+        FileExistsError
+            There is something at `path` and `overwrite()` was not asked for.
+        """
+        path = path.rstrip("/")
+        files = HadoopFiles(self.sparkSession)
+        if files.exists(path) and not self.shouldOverwrite:
+            raise FileExistsError(f"Path {path} exists already; choose another, or use write().overwrite().save(path).")
+        mark = uuid.uuid4().hex[:12]
+        unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
+        try:
+            self.saveImpl(unfinished)
+            if not files.exists(path):
+                files.rename(unfinished, path)
+                return
+            files.rename(path, replaced)
+            try:
+                files.rename(unfinished, path)
+            except BaseException:
+                files.rename(replaced, path)
+                raise
+            files.delete(replaced)
+        except BaseException:
+            files.delete(unfinished)
+            raise
+
+    def saveImpl(self, path: str) -> None:
+        """Write the folder; `save` has seen to what is there already."""
+        extra = {"formatVersion": FORMAT_VERSION}
+        if self._extra is not None:
+            extra.update(self._extra(self.sparkSession, path))
+        DefaultParamsWriter.saveMetadata(self._instance, path, self.sparkSession, extraMetadata=extra)
+
+
+class SafeReader(MLReader[T]):
+    """Reads an instance of one class and checks that what is on disk is that, whole, and of a known format.
+
+    Parameters
+    ----------
+    cls : type
+    restore : callable, optional
+        Makes the instance of the metadata; unset, the class is called without arguments.
+    """
+
+    def __init__(self, cls: type[T], restore: Callable[[SparkSession, str, dict[str, Any]], T] | None = None) -> None:
+        super().__init__()
+        self._cls = cls
+        self._restore = restore
+
+    def load(self, path: str) -> T:
+        """Load from `path`, on any Hadoop filesystem.
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such folder.
+        ValueError
+            The folder holds something else, another format, or damaged weights.
+        """
+        path = path.rstrip("/")
+        metadata = self._metadata(path)
+        instance = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
+        instance._resetUid(metadata["uid"])
+        DefaultParamsReader.getAndSetParams(instance, metadata)
+        return instance
+
+    def _metadata(self, path: str) -> dict[str, Any]:
+        expected = class_path(self._cls)
+        if not HadoopFiles(self.sparkSession).exists(path):
+            raise FileNotFoundError(
+                f"There is no folder {path}; give the path that a {self._cls.__name__} was saved to."
+            )
+        try:
+            metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
+        except (PySparkException, json.JSONDecodeError, TypeError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason})."
+            ) from None
+        if metadata.get("class") != expected:
+            raise ValueError(f"{path} holds a {metadata.get('class')}, not a {expected}; load it with that class.")
+        if metadata.get("formatVersion") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} is of format version {metadata.get('formatVersion')}, but this version of spark_cnn_ensemble "
+                f"reads version {FORMAT_VERSION}; load it with the version that wrote it."
+            )
+        return metadata
+
+
+def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:
+    """The packed weights of a saved model's members, each checked against its size and SHA-256.
+
+    Parameters
+    ----------
+    members : list of dict
+        From the metadata: size and sha256 of each member.
+
+    Raises
+    ------
+    ValueError
+        Weights are missing or not those that were saved.
+    """
+    try:
+        weights = collect_weights(spark.read.parquet(f"{path}/members"), [int(member["size"]) for member in members])
+    except PySparkException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{path} is damaged: its members cannot be read ({reason}); copy or save the model again."
+        ) from None
+    for index, (data, member) in enumerate(zip(weights, members, strict=True)):
+        if len(data) != member["size"] or digest(data) != member["sha256"]:
+            raise ValueError(
+                f"{path} is damaged: the weights of member {index} are not those that were saved; copy or save the "
+                "model again."
+            )
+    return weights

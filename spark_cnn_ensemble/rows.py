@@ -1,0 +1,293 @@
+"""From a user's DataFrame to rows that a worker understands: forms of features, checks of schema and of rows.
+
+Spark expressions only; nothing here runs a job but `first_cell` and `count_classes`, which say so. Used by the
+estimator and the model.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.ml.functions import vector_to_array
+from pyspark.ml.linalg import VectorUDT
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    BinaryType,
+    BooleanType,
+    ByteType,
+    NumericType,
+    ShortType,
+    StructField,
+    StructType,
+)
+
+from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded
+
+MAX_INFERRED_CLASSES = 1000
+_IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
+_SKIP = "; correct the row, or set handleInvalid='skip' to leave such rows out."
+
+
+@dataclass(frozen=True)
+class Features:
+    """A column of features: its form, the cells that travel, and a sentence where a row cannot be used (else null)."""
+
+    pixels: PixelFormat
+    cells: Column
+    fault: Column
+    name: Column  # what the user knows the row by, or null
+
+
+def column(name: str) -> Column:
+    """The column of this very name, dots and all."""
+    return F.col("`" + name.replace("`", "``") + "`")
+
+
+def field(dataset: DataFrame, name: str, param: str) -> StructField:
+    """The schema's field of a column that a Param names.
+
+    Raises
+    ------
+    ValueError
+        There is none, or there are several.
+    """
+    found = [entry for entry in dataset.schema.fields if entry.name == name]
+    if len(found) != 1:
+        many = "no" if not found else "more than one"
+        have = ", ".join(repr(entry.name) for entry in dataset.schema.fields)
+        raise ValueError(f"The DataFrame has {many} column '{name}' (parameter '{param}'), only {have}; set '{param}'.")
+    return found[0]
+
+
+def _form(entry: StructField) -> str:
+    kind = entry.dataType
+    if isinstance(kind, VectorUDT) or (isinstance(kind, ArrayType) and isinstance(kind.elementType, NumericType)):
+        return "array"
+    if isinstance(kind, BinaryType):
+        return "bytes"
+    if isinstance(kind, StructType) and set(kind.names) >= _IMAGE_FIELDS:
+        return "bgr"
+    raise ValueError(
+        f"Column '{entry.name}' (parameter 'featuresCol') is of type {kind.simpleString()}, but features must be a "
+        "vector, an array of numbers, an image struct, or bytes; convert the column or set 'featuresCol'."
+    )
+
+
+def _cells(entry: StructField) -> Column:
+    cells = column(entry.name)
+    kind = entry.dataType
+    if isinstance(kind, VectorUDT):
+        return vector_to_array(cells, "float32")
+    if isinstance(kind, StructType):
+        return cells["data"]
+    if isinstance(kind, ArrayType) and not isinstance(kind.elementType, ByteType | ShortType):
+        return cells.cast("array<float>")
+    return cells
+
+
+def features(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Features:
+    """The features column as images of `shape` (height, width, channels)."""
+    entry = field(dataset, name, "featuresCol")
+    form, cells = _form(entry), _cells(entry)
+    pixels = PixelFormat(name, form, shape)
+    told = _told_length(entry)
+    if told not in (None, pixels.size):
+        raise ValueError(_wrong_length(name, told, shape))
+    fault = F.when(cells.isNull(), F.lit("is null"))
+    origin = F.lit(None).cast("string")
+    if form == "array":
+        fault = fault.when(
+            F.size(cells) != pixels.size,
+            F.concat(F.lit("has "), F.size(cells), F.lit(f" numbers where {pixels.size} were expected")),
+        ).when(_has_unusable(entry, cells), F.lit("has null, NaN or infinity"))
+    elif form == "bgr":
+        image = column(name)
+        size = (image["height"], image["width"], image["nChannels"])
+        origin = image["origin"]
+        fault = (
+            fault.when(size[0] < 0, F.lit("is an unreadable image"))
+            .when(
+                F.concat_ws("x", *size) != "x".join(map(str, shape)),
+                F.concat(F.lit("is an image of "), F.concat_ws("x", *size), F.lit(f" where {_by(shape)} was expected")),
+            )
+            .when(F.length(cells) != pixels.size, F.lit("is an image whose data is cut short"))
+        )
+    return Features(pixels, cells, F.concat(F.lit(f"column '{name}' "), fault), origin)
+
+
+def cells_of_known_size(features: Features, refuse: bool) -> Column:
+    """The cells for scoring, where the worker checks all but an image's height and width, which only Spark sees."""
+    if features.pixels.form != "bgr":
+        return features.cells
+    if not refuse:
+        return F.when(features.fault.isNull(), features.cells)
+    return F.when(refusing(F.lit(1), features.fault, features.name) == 1, features.cells)
+
+
+def _by(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _has_unusable(entry: StructField, cells: Column) -> Column:
+    # array_contains is compiled, unlike exists(); it is null where the value is not found but a null is.
+    kind = entry.dataType
+    if isinstance(kind, ArrayType) and isinstance(kind.elementType, ByteType | ShortType):
+        return F.array_contains(cells, F.lit(127).cast(kind.elementType)).isNull()
+    unusable = F.coalesce(F.array_contains(cells, F.lit(math.nan).cast("float")), F.lit(True))
+    for bound in (math.inf, -math.inf):
+        unusable = unusable | F.array_contains(cells, F.lit(bound).cast("float"))
+    return unusable
+
+
+def _told_length(entry: StructField) -> int | None:
+    """The number of features in a vector column's metadata, as VectorAssembler writes it."""
+    told = (entry.metadata or {}).get("ml_attr", {}).get("num_attrs")
+    return int(told) if told is not None and isinstance(entry.dataType, VectorUDT) else None
+
+
+def _wrong_length(name: str, length: int, shape: tuple[int, int, int]) -> str:
+    return (
+        f"Column '{name}' (parameter 'featuresCol') has {length} numbers a row, but inputShape {list(shape)} needs "
+        f"{math.prod(shape)}; set 'inputShape' to the images' [height, width, channels]."
+    )
+
+
+def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
+    """Height, width and channels, from the column's metadata or else from its first row (a job over that row).
+
+    Raises
+    ------
+    ValueError
+        There is no row to look at, or it is no square.
+    """
+    entry = field(dataset, name, "featuresCol")
+    form = _form(entry)
+    if form == "bgr":
+        image = column(name)
+        first = dataset.select(image["height"], image["width"], image["nChannels"]).where(image["height"] > 0).head()
+        if first is None:
+            raise ValueError(_no_rows(name))
+        return int(first[0]), int(first[1]), int(first[2])
+    length = _told_length(entry)
+    if length is None:
+        cell = first_cell(dataset, name)
+        length = len(cell)
+        if form == "bytes" and is_encoded(bytes(cell), -1):
+            try:
+                return encoded_shape(bytes(cell))
+            except OSError as error:
+                raise ValueError(
+                    f"Column '{name}' (parameter 'featuresCol') begins with an unreadable image ({error}); set "
+                    "'inputShape' to [height, width, channels]."
+                ) from None
+    side = math.isqrt(length)
+    if side * side != length or not side:
+        raise ValueError(
+            f"Column '{name}' (parameter 'featuresCol') has {length} numbers a row, which is no square image of one "
+            "channel; set 'inputShape' to [height, width, channels]."
+        )
+    return side, side, 1
+
+
+def first_cell(dataset: DataFrame, name: str) -> Any:
+    """The first cell of the features that is not null; a job over the first rows."""
+    cells = _cells(field(dataset, name, "featuresCol"))
+    first = dataset.select(cells.alias("cell")).where("cell IS NOT NULL").head()
+    if first is None:
+        raise ValueError(_no_rows(name))
+    return first["cell"]
+
+
+def _no_rows(name: str) -> str:
+    return (
+        f"The DataFrame has no rows with a usable column '{name}' (parameter 'featuresCol'); there is nothing to fit."
+    )
+
+
+def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | None, int | None]:
+    """The label column as double, and its class names and their number where its metadata tells them."""
+    entry = field(dataset, name, "labelCol")
+    if not isinstance(entry.dataType, NumericType):
+        raise ValueError(
+            f"Column '{name}' (parameter 'labelCol') is of type {entry.dataType.simpleString()}, but labels must be "
+            "class indices 0, 1, 2, ...; put a StringIndexer before, or cast the column."
+        )
+    attributes = (entry.metadata or {}).get("ml_attr", {})
+    names = attributes.get("vals")
+    count = len(names) if names else attributes.get("num_vals")
+    if count is None and attributes.get("type") == "binary":
+        count = 2
+    return column(name).cast("double"), names, count
+
+
+def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
+    """A sentence where a label is no class index (below `num_classes`, where given), else null."""
+    fault = F.when(label.isNull() | F.isnan(label), F.lit("has no label")).when(
+        (label < 0) | (label != F.floor(label)), F.concat(F.lit("has label "), label.cast("string"))
+    )
+    if num_classes is not None:
+        fault = fault.when(label >= num_classes, F.concat(F.lit("has label "), label.cast("string")))
+    wanted = "0, 1, 2, ..." if num_classes is None else f"0 to {num_classes - 1}"
+    return F.concat(F.lit(f"column '{name}' "), fault, F.lit(f" where a whole number {wanted} was expected"))
+
+
+def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bool) -> int:
+    """The largest label + 1 (at least 2); a job over the label column alone.
+
+    Raises
+    ------
+    ValueError
+        A label is no class index and may not be skipped, there is no label, or there are too many to be plausible.
+    """
+    fault = label_fault(label, name, None)
+    found = dataset.select(F.min(fault), F.max(F.when(fault.isNull(), label))).head()
+    assert found is not None
+    if found[0] is not None and not skip_invalid:
+        raise ValueError(f"A row: {found[0]}{_SKIP}")
+    if found[1] is None:
+        raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
+    if found[1] >= MAX_INFERRED_CLASSES:
+        raise ValueError(
+            f"Column '{name}' (parameter 'labelCol') holds label {found[1]:.0f}; more than {MAX_INFERRED_CLASSES} "
+            "classes are not inferred from the data: set 'numClasses' if there are so many, or index the labels."
+        )
+    return max(2, int(found[1]) + 1)
+
+
+def weight_fault(weight: Column, name: str) -> Column:
+    """A sentence where a weight is null, negative, NaN or infinite, else null."""
+    bad = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight == math.inf)
+    said = F.concat(F.lit("has weight "), F.coalesce(weight.cast("string"), F.lit("null")))
+    return F.when(bad, F.concat(F.lit(f"column '{name}' "), said, F.lit(" where a finite number >= 0 was expected")))
+
+
+def indicator(dataset: DataFrame, name: str) -> Column:
+    """The validation indicator; null counts as false."""
+    entry = field(dataset, name, "validationIndicatorCol")
+    if not isinstance(entry.dataType, BooleanType):
+        raise ValueError(
+            f"Column '{name}' (parameter 'validationIndicatorCol') is of type {entry.dataType.simpleString()}, but "
+            "must be boolean; cast the column."
+        )
+    return F.coalesce(column(name), F.lit(False))
+
+
+def numeric(dataset: DataFrame, name: str, param: str) -> Column:
+    """A numeric column as double."""
+    entry = field(dataset, name, param)
+    if not isinstance(entry.dataType, NumericType):
+        raise ValueError(
+            f"Column '{name}' (parameter '{param}') is of type {entry.dataType.simpleString()}, but must be numeric; "
+            "cast the column."
+        )
+    return column(name).cast("double")
+
+
+def refusing(value: Column, fault: Column, row: Column) -> Column:
+    """`value`, where `fault` is null; else the job fails with a sentence."""
+    sentence = F.concat(F.coalesce(F.concat(F.lit("Row "), row), F.lit("A row")), F.lit(": "), fault, F.lit(_SKIP))
+    return F.when(fault.isNull(), value).otherwise(F.raise_error(sentence).cast("int"))

@@ -1,0 +1,76 @@
+"""How members travel between executors, driver and disk: the one place that holds broadcasts and collects weights.
+
+Weights never pass through a JVM heap in bulk: they move in parts, and groups of a bounded size.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.worker.voting import PARTS_SCHEMA, WeightsOf, broadcast_weights, member_parts
+
+GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB takes several times this
+
+
+def collect_weights(parts: DataFrame, sizes: Sequence[int]) -> list[bytes]:
+    """Bring the weights of members 0, 1, ... to the driver, in jobs of about `GROUP_BYTES`.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        Columns member, part, bytes; cached, or read from disk, as it is read once a group.
+    sizes : sequence of int
+        Bytes of each member.
+
+    Returns
+    -------
+    list of bytes
+        Empty where a member has no rows.
+    """
+    weights = [b""] * len(sizes)
+    group: list[int] = []
+    for member, size in enumerate(sizes):
+        group.append(member)
+        if sum(sizes[index] for index in group) + size > GROUP_BYTES or member == len(sizes) - 1:
+            rows = parts.where(F.col("member").isin(group)).select("member", "part", "bytes").collect()
+            for row in sorted(rows, key=lambda row: row["part"]):
+                weights[row["member"]] += bytes(row["bytes"])
+            group = []
+    return weights
+
+
+class Broadcasts:
+    """The members' packed weights, broadcast once and on first use, one broadcast a member.
+
+    One broadcast a member keeps each small enough for the driver's heap, and lets a worker load them one by one. Spark
+    removes them when neither a model nor a DataFrame that it made refers to them any more.
+    """
+
+    def __init__(self, weights: Sequence[bytes]) -> None:
+        self._weights = weights
+        self._lock = threading.Lock()
+        self._application = ""
+        self._weights_of: WeightsOf | None = None
+
+    def weights_of(self, spark: SparkSession) -> WeightsOf:
+        """What executors call to get a member's weights."""
+        context = spark.sparkContext
+        with self._lock:
+            if self._weights_of is None or self._application != context.applicationId:
+                broadcasts = [context.broadcast(data) for data in self._weights]
+                self._weights_of = functools.partial(broadcast_weights, broadcasts)
+                self._application = context.applicationId
+            return self._weights_of
+
+    def write(self, spark: SparkSession, path: str) -> None:
+        """Write the members' weights as Parquet rows (member, part, bytes), from the executors."""
+        count = len(self._weights)
+        tasks = min(count, spark.sparkContext.defaultParallelism)
+        members = spark.range(0, count, 1, tasks)
+        parts = functools.partial(member_parts, weights_of=self.weights_of(spark))
+        members.mapInPandas(parts, PARTS_SCHEMA).write.parquet(path)

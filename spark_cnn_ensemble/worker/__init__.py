@@ -1,0 +1,1 @@
+"""Code that runs on executors: plain functions of plain values, with TensorFlow imported inside them."""

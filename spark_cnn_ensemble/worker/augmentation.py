@@ -1,0 +1,37 @@
+"""Random shifts and flips of a batch of images, inside TensorFlow's graph.
+
+The draws are stateless: a pure function of the seed that is passed in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def augment(images: Any, seed: Any, shift: int, flip: bool) -> Any:
+    """Move each image by up to `shift` pixels in each direction and mirror every other one, at random.
+
+    Parameters
+    ----------
+    images : tensorflow.Tensor
+        Shape (n, height, width, channels), any type.
+    seed : tensorflow.Tensor
+        Shape (2,), int32.
+    shift : int
+        What moves in is 0.
+    flip : bool
+        Whether an image is mirrored left to right, with probability 1/2.
+    """
+    import tensorflow as tf
+
+    count, height, width = tf.shape(images)[0], images.shape[1], images.shape[2]
+    if flip:
+        mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed + tf.constant([0, 1 << 20])) < 0.5
+        images = tf.where(mirrored, images[:, :, ::-1], images)
+    if shift:
+        images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
+        offset = tf.random.stateless_uniform([count, 2], seed, maxval=2 * shift + 1, dtype=tf.int32)
+        rows = offset[:, :1] + tf.range(height)[None]
+        columns = offset[:, 1:] + tf.range(width)[None]
+        images = tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
+    return images

@@ -1,0 +1,117 @@
+"""What a member is: the plan by which it is trained, and its weights as bytes.
+
+Used by training and scoring on executors and by the model on the driver. TensorFlow is imported inside functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spark_cnn_ensemble.worker.network import Architecture
+from spark_cnn_ensemble.worker.pixels import PixelFormat
+from spark_cnn_ensemble.worker.refusal import Refusal
+
+PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so that no JVM heap holds an ensemble
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything a worker must know to train a member: plain values, the same for all members of a fit."""
+
+    architecture: Architecture
+    pixels: PixelFormat
+    num_members: int
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    learning_rate_schedule: str
+    optimizer: str
+    random_shift: int
+    random_flip: bool
+    early_stopping_patience: int
+    precision: str
+    seed: int
+    skip_invalid: bool
+
+    def member_seed(self, member: int) -> int:
+        """The seed, 0 <= seed < 2**31, of one member's weights, row order and augmentation."""
+        text = f"{self.seed} {member}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1
+
+
+def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
+    """A member's weights, in the order of `keras.Model.weights`, as the bytes of an npz file."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **{f"{index:04d}": array for index, array in enumerate(weights)})
+    return file.getvalue()
+
+
+def unpack_weights(data: bytes) -> list[np.ndarray]:
+    """The inverse of `pack_weights`; never unpickles.
+
+    Raises
+    ------
+    Refusal
+        The bytes are not such a file.
+    """
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return [arrays[name] for name in sorted(arrays.files)]
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise Refusal(f"A member's weights are damaged ({error}); save the model again.") from None
+
+
+def split_weights(data: bytes) -> list[bytes]:
+    """A member's packed weights in parts of at most `PART_BYTES`, in order."""
+    return [data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES)]
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a member's weights, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = None) -> Any:
+    """Import TensorFlow, quietly, for this process.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads of an operation. TensorFlow fixes them at its first operation, so the first call of a process decides.
+    gpus : sequence of str, optional
+        Addresses of the GPUs that this process may use; None leaves TensorFlow's own choice.
+
+    Returns
+    -------
+    module
+        tensorflow
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    if gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    import tensorflow as tf
+
+    if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    return tf
+
+
+def load_tensorflow_in_task() -> Any:
+    """Import TensorFlow with the cores and GPUs that Spark gave to the running task."""
+    from pyspark import TaskContext
+
+    task = TaskContext.get()
+    if task is None:
+        return load_tensorflow()
+    gpu = task.resources().get("gpu")
+    return load_tensorflow(threads=task.cpus(), gpus=gpu.addresses if gpu else [])

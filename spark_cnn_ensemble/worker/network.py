@@ -1,0 +1,215 @@
+"""What a member's network is: `Architecture`, plain numbers or a Keras JSON, and the Keras model made of it.
+
+The architecture, not Keras' own JSON of it, is what a saved model holds for the built-in CNN, so that it does
+not depend on the version of Keras. Nothing here trains or scores.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from spark_cnn_ensemble.worker.refusal import Refusal
+
+_PREPROCESSING = ("Rescaling", "Normalization")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A classifier of images, from which `build_network` makes a Keras model.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        Height, width and channels.
+    num_classes : int
+    network : str
+        A Keras model as JSON; "" for the built-in CNN, which the next four numbers describe.
+    filters : tuple of int
+        Filters of each convolution, each followed by ReLU and 2x2 max-pooling.
+    kernel_size, dense_units : int
+    dropout_rate : float
+    standardization : bool
+        Whether the first layer rescales each channel by a mean and a deviation kept in its weights.
+    """
+
+    input_shape: tuple[int, int, int]
+    num_classes: int
+    network: str = ""
+    filters: tuple[int, ...] = (16, 32)
+    kernel_size: int = 5
+    dense_units: int = 128
+    dropout_rate: float = 0.0
+    standardization: bool = True
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Architecture:
+        """The architecture that `dataclasses.asdict` and JSON made `values` of."""
+        lists = {name: tuple(values[name]) for name in ("input_shape", "filters")}
+        return cls(**{**values, **lists})
+
+
+def build_network(architecture: Architecture) -> Any:
+    """Build the Keras model of an architecture, with fresh weights.
+
+    Returns
+    -------
+    keras.Model
+        Takes images of shape (n, height, width, channels), float32; gives probabilities of shape (n, classes).
+
+    Raises
+    ------
+    Refusal
+        The JSON is not a Keras model, or its input or output does not fit the data.
+    """
+    import keras
+
+    shape = architecture.input_shape
+    image = keras.Input(shape, name="image")
+    standardized = image
+    if architecture.standardization:
+        # Frozen batch normalization is exactly (x - mean) / deviation, with both kept as weights.
+        standardized = keras.layers.BatchNormalization(
+            center=False, scale=False, epsilon=1e-7, trainable=False, name="standardization"
+        )(image)
+    if architecture.network:
+        custom = _custom_network(architecture)
+        if not architecture.standardization:
+            return custom
+        return keras.Model(image, custom(standardized), name="member")
+    return keras.Model(image, _built_in(architecture, standardized), name="member")
+
+
+def _built_in(architecture: Architecture, image: Any) -> Any:
+    from keras import layers
+
+    kernel = architecture.kernel_size
+    # Without padding the network costs about a third of what it costs with it, and votes as well; small images
+    # cannot afford the pixels that it takes from their edges.
+    padding = "valid" if _survives_valid(architecture) else "same"
+    hidden = image
+    for index, filters in enumerate(architecture.filters):
+        hidden = layers.Conv2D(filters, kernel, padding=padding, activation="relu", name=f"convolution_{index}")(hidden)
+        hidden = layers.MaxPooling2D(2, padding="same", name=f"pooling_{index}")(hidden)
+    hidden = layers.Flatten(name="flat")(hidden)
+    hidden = layers.Dense(architecture.dense_units, activation="relu", name="dense")(hidden)
+    if architecture.dropout_rate > 0:
+        hidden = layers.Dropout(architecture.dropout_rate, name="dropout")(hidden)
+    return layers.Dense(architecture.num_classes, activation="softmax", name="probability")(hidden)
+
+
+def _survives_valid(architecture: Architecture) -> bool:
+    side = min(architecture.input_shape[:2])
+    for _ in architecture.filters:
+        side = -(-(side - architecture.kernel_size + 1) // 2)
+    return side >= 4
+
+
+def read_network_json(text: str) -> dict[str, Any]:
+    """Parse a Keras JSON and refuse whatever in it could run code when it is loaded.
+
+    Every object in it must be Keras' own: no Lambda, no class or function of another module, no registered custom
+    object.
+
+    Raises
+    ------
+    Refusal
+        Says what is wrong and how to mend it.
+    """
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(
+            f"The 'network' parameter is not JSON ({error}); pass model.to_json() of a Keras model."
+        ) from None
+    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
+        raise Refusal("The 'network' parameter is JSON but not a Keras model; pass model.to_json() of a Keras model.")
+    pending: list[Any] = [config]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, dict):
+            _check_keras_object(node)
+            pending.extend(node.values())
+        elif isinstance(node, list):
+            pending.extend(node)
+    return config
+
+
+def _check_keras_object(node: dict[str, Any]) -> None:
+    name = node.get("class_name")
+    if name is None:
+        return
+    module = node.get("module")
+    known_module = module is None or module == "keras" or str(module).startswith("keras.")
+    foreign = not known_module or node.get("registered_name") not in (None, name)
+    if foreign or name in (
+        "Lambda",
+        "__lambda__",
+        "function",
+        "TorchModuleWrapper",
+        "TFSMLayer",
+        "JaxLayer",
+        "FlaxLayer",
+    ):
+        raise Refusal(
+            f"The 'network' parameter holds {name!r}, which is code of its own rather than a layer of Keras; "
+            "use Keras' built-in layers only."
+        )
+
+
+def _custom_network(architecture: Architecture) -> Any:
+    import keras
+
+    config = read_network_json(architecture.network)
+    try:
+        network = keras.models.model_from_json(architecture.network)
+        if not network.built:
+            network.build((None, *architecture.input_shape))
+        given, wanted = tuple(network.input_shape)[1:], architecture.input_shape
+        output = tuple(network.output_shape)
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise Refusal(
+            f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
+            f"{config['class_name']!r} ({reason[0]}); pass model.to_json() of a model with one input and one output."
+        ) from None
+    if len(given) != 3 or any(g not in (None, w) for g, w in zip(given, wanted, strict=True)):
+        raise Refusal(
+            f"The 'network' parameter takes input of shape {list(given)}, but the rows are images of shape "
+            f"{list(wanted)}; change the network's Input or set inputShape."
+        )
+    if output[1:] != (architecture.num_classes,):
+        raise Refusal(
+            f"The 'network' parameter gives output of shape {list(output[1:])}, but there are "
+            f"{architecture.num_classes} classes; end it with Dense({architecture.num_classes}, activation='softmax')."
+        )
+    return network
+
+
+def check_network(architecture: Architecture) -> None:
+    """Refuse, before any member is trained, a custom network that is no classifier of these rows.
+
+    Raises
+    ------
+    Refusal
+        Says what does not fit and how to mend it.
+    """
+    import numpy as np
+
+    if not architecture.network:
+        return
+    network = _custom_network(architecture)
+    doubled = [layer.name for layer in network.layers if type(layer).__name__ in _PREPROCESSING]
+    if architecture.standardization and doubled:
+        raise Refusal(
+            f"The 'network' parameter rescales its input itself (layer {doubled[0]!r}) and 'standardization' is True, "
+            "so it would be done twice; set standardization=False or take the layer out."
+        )
+    probe = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
+    output = np.asarray(network(probe))
+    if not (np.all(output >= 0) and np.allclose(output.sum(axis=1), 1, atol=1e-3)):
+        raise Refusal(
+            "The 'network' parameter does not give probabilities (its outputs are not >= 0 with sum 1); "
+            "end it with activation='softmax'."
+        )

@@ -1,0 +1,33 @@
+"""The one exception by which a worker refuses its rows, and how it crosses Spark to the driver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# A worker's traceback ends with the class; Spark's raise_error, which `rows.refusing` uses, names its own condition.
+_IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.Refusal: (.+)")
+_RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
+
+
+class Refusal(ValueError):
+    """Input that cannot be used: one sentence that names the param, the column or the row, and the remedy."""
+
+
+def refusal_in(text: str) -> str | None:
+    """The sentence of the `Refusal` in a traceback that Spark carried as text; None where there is none."""
+    found = _IN_TRACE.search(text) or _RAISED_BY_SPARK.search(text)
+    return found.group(1).strip() if found else None
+
+
+@contextmanager
+def refusing_in_python() -> Iterator[None]:
+    """Turn the refusal inside an error of Spark into a ValueError of that one sentence."""
+    try:
+        yield
+    except Exception as error:
+        sentence = refusal_in(str(error))
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None

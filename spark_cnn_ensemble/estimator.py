@@ -365,6 +365,6 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         return SafeWriter(self)
 
     @classmethod
-    def read(cls) -> SafeReader[CNNEnsembleClassifier]:
+    def read(cls) -> SafeReader:
         """A reader; `load(path)` is its shortcut."""
         return SafeReader(cls)

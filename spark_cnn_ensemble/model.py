@@ -293,7 +293,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         count = len(self._ensemble)
         if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= index < count for index in chosen):
             raise ValueError(
-                f"Members are numbered 0 to {count - 1}, and each may be named once, at least one. Got {chosen} instead."
+                f"Members are numbered 0 to {count - 1}; name at least one, and none twice. Got {chosen} instead."
             )
         return chosen
 
@@ -309,7 +309,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         }
 
     @classmethod
-    def read(cls) -> SafeReader[CNNEnsembleClassificationModel]:
+    def read(cls) -> SafeReader:
         """A reader; `load(path)` is its shortcut."""
         return SafeReader(cls, _restore)
 
@@ -323,8 +323,7 @@ def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEns
 
 
 def _vote_udf(plan: VotingPlan, weights_of: WeightsOf) -> Any:
-    @F.pandas_udf(VOTES_SCHEMA)
     def vote(cells: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         return vote_batches(cells, plan, weights_of)
 
-    return vote
+    return F.pandas_udf(vote, VOTES_SCHEMA)  # type: ignore[call-overload]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from pyspark.errors import PySparkException
 from pyspark.ml.param import Params
@@ -22,8 +22,6 @@ from spark_cnn_ensemble.transport import collect_weights
 from spark_cnn_ensemble.worker.member import digest
 
 FORMAT_VERSION = 1
-
-T = TypeVar("T", bound=Params)
 
 
 def class_path(cls: type) -> str:
@@ -84,7 +82,7 @@ class SafeWriter(MLWriter):
         DefaultParamsWriter.saveMetadata(self._instance, path, self.sparkSession, extraMetadata=extra)
 
 
-class SafeReader(MLReader[T]):
+class SafeReader(MLReader[Any]):
     """Reads an instance of one class and checks that what is on disk is that, whole, and of a known format.
 
     Parameters
@@ -94,12 +92,14 @@ class SafeReader(MLReader[T]):
         Makes the instance of the metadata; unset, the class is called without arguments.
     """
 
-    def __init__(self, cls: type[T], restore: Callable[[SparkSession, str, dict[str, Any]], T] | None = None) -> None:
+    def __init__(
+        self, cls: type[Params], restore: Callable[[SparkSession, str, dict[str, Any]], Any] | None = None
+    ) -> None:
         super().__init__()
         self._cls = cls
         self._restore = restore
 
-    def load(self, path: str) -> T:
+    def load(self, path: str) -> Any:
         """Load from `path`, on any Hadoop filesystem.
 
         Raises

@@ -64,7 +64,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, pixels: PixelFormat
     for frame in frames:
         if set(frame["member"]) - {member}:
             raise RuntimeError(f"Task of member {member} was given rows of members {sorted(set(frame['member']))}.")
-        block, faults = to_pixels(frame["features"].to_numpy(), pixels)
+        block, faults = to_pixels(list(frame["features"]), pixels)
         if faults and not skip_invalid:
             index = min(faults)
             raise Refusal(row_fault(pixels.column, frame["name"].iloc[index], faults[index]))

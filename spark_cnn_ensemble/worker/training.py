@@ -101,7 +101,7 @@ class Trainer:
         if plan.precision == "bfloat16":
             _compute_in_bfloat16(self.network)
         self._trainable = [variable.value for variable in self.network.trainable_variables]
-        self._step = _fused_adam(self._trainable) if plan.optimizer == "adam" else _keras_optimizer(self.network, plan)
+        self._step = _FusedAdam(self._trainable) if plan.optimizer == "adam" else _KerasOptimizer(self.network, plan)
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
         self._epoch = tf.function(self._run_epoch, reduce_retracing=True)
         self._evaluate = tf.function(self._run_evaluation, reduce_retracing=True)
@@ -274,7 +274,7 @@ def _compute_in_bfloat16(network: Any) -> None:
         layer.dtype_policy = policy
 
 
-class _fused_adam:
+class _FusedAdam:
     """Adam as one TensorFlow operation a variable; the same update as keras.optimizers.Adam."""
 
     def __init__(self, variables: list[Any]) -> None:
@@ -301,7 +301,7 @@ class _fused_adam:
                 )
 
 
-class _keras_optimizer:
+class _KerasOptimizer:
     """Any optimizer that Keras knows by name."""
 
     def __init__(self, network: Any, plan: TrainingPlan) -> None:

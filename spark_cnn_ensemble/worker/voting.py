@@ -298,5 +298,5 @@ def _blocks(
 def _refuse(faults: dict[int, str], plan: VotingPlan) -> None:
     if faults and plan.refuse_invalid:
         raise Refusal(
-            f"{row_fault(plan.pixels.column, None, faults[min(faults)])[:-1]}, or 'keep' to give them a null prediction."
+            f"{row_fault(plan.pixels.column, None, faults[min(faults)])[:-1]}, or 'keep' for a null prediction."
         )

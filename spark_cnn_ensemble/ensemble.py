@@ -111,7 +111,7 @@ class Ensemble:
         )
 
     def to_keras(self, soft: bool) -> Any:
-        """One Keras model: image -> a dict of prediction, probability and rawPrediction, as `worker.voting` has them."""
+        """One Keras model: image -> prediction, probability and rawPrediction, as `worker.voting` has them."""
         import keras
         from keras import ops
 

@@ -111,7 +111,7 @@ class SafeReader(MLReader[Any]):
         """
         path = path.rstrip("/")
         metadata = self._metadata(path)
-        instance = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
+        instance: Any = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
         instance._resetUid(metadata["uid"])
         DefaultParamsReader.getAndSetParams(instance, metadata)
         return instance

@@ -1,0 +1,81 @@
+"""What every test file shares: one Spark session of two cores, and small sets of real digits."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+from pyspark.sql import SparkSession
+
+from spark_cnn_ensemble import CNNEnsembleClassifier
+from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
+
+
+@pytest.fixture(scope="session")
+def spark():
+    session = (
+        SparkSession.builder.master("local[2]")
+        .appName("tests")
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .getOrCreate()
+    )
+    session.sparkContext.setLogLevel("OFF")  # refusals are tested by the hundred; their traces would bury the rest
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """scikit-learn's 8x8 digits: ((x_train, y_train), (x_test, y_test))."""
+    return load_digits()
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """((x_train, y_train), (x_test, y_test)), all 70,000."""
+    return load_mnist()
+
+
+@pytest.fixture(scope="session")
+def train(spark, digits):
+    """The digits' training rows as a DataFrame (id, features, label)."""
+    return to_dataframe(spark, *digits[0]).cache()
+
+
+@pytest.fixture(scope="session")
+def test(spark, digits):
+    """The digits' test rows as a DataFrame (id, features, label)."""
+    return to_dataframe(spark, *digits[1]).cache()
+
+
+def small(**params):
+    """A classifier of 8x8 digits that trains in a moment."""
+    settings = {
+        "numMembers": 3,
+        "filters": [4],
+        "kernelSize": 3,
+        "denseUnits": 16,
+        "epochs": 1,
+        "numClasses": 10,
+        "inputShape": [8, 8, 1],
+    }
+    return CNNEnsembleClassifier(**{**settings, **params})
+
+
+@pytest.fixture(scope="session")
+def model(train):
+    """A model of three members that has learned the digits, if roughly."""
+    return small(bagging="subsample", epochs=4, learningRate=5e-3).fit(train)
+
+
+@pytest.fixture(scope="session")
+def vectors(digits):
+    """A few rows of pixels as float arrays."""
+    return digits[1][0].reshape(-1, 64).astype(np.float64)[:20]

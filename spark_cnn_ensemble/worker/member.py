@@ -8,8 +8,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,30 +82,47 @@ def digest(data: bytes) -> str:
 
 
 def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = None) -> Any:
-    """Import TensorFlow, quietly, for this process.
+    """Import TensorFlow for this process, without the lines that it writes to stderr while it is imported.
 
     Parameters
     ----------
     threads : int, optional
         Threads of an operation. TensorFlow fixes them at its first operation, so the first call of a process decides.
     gpus : sequence of str, optional
-        Addresses of the GPUs that this process may use; None leaves TensorFlow's own choice.
+        Addresses of the GPUs that this process may use, none if empty; None leaves TensorFlow's own choice.
 
     Returns
     -------
     module
         tensorflow
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-    import tensorflow as tf
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+    else:
+        with _stderr_closed():
+            import tensorflow as tf
 
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
+
+
+@contextmanager
+def _stderr_closed() -> Iterator[None]:
+    # TensorFlow's C++ writes there before any log level holds; an import that fails still raises.
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def load_tensorflow_in_task() -> Any:

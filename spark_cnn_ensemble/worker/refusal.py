@@ -10,6 +10,8 @@ from contextlib import contextmanager
 _IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.Refusal: (.+)")
 _RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
 
+_MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
+
 
 class Refusal(ValueError):
     """Input that cannot be used: one sentence that names the param, the column or the row, and the remedy."""
@@ -28,6 +30,12 @@ def refusing_in_python() -> Iterator[None]:
         yield
     except Exception as error:
         sentence = refusal_in(str(error))
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
+        if sentence is not None:
+            raise ValueError(sentence) from None
+        missing = _MISSING_MODULE.search(str(error))
+        if missing:
+            raise ModuleNotFoundError(
+                f"Spark's Python workers have no module {missing.group(1)}; set the environment variable "
+                "PYSPARK_PYTHON, before Spark is started, to a Python that has spark_cnn_ensemble and what it needs."
+            ) from None
+        raise

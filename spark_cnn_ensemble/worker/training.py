@@ -129,8 +129,8 @@ class Trainer:
         best_loss, best_weights, waited = np.inf, None, 0
         for epoch in range(plan.epochs):
             order = tf.constant(rng.permutation(positions))
-            first = tf.constant(epoch * steps)
-            measured = self._epoch(*training.arguments, order, first, tf.constant(plan.epochs * steps), seed)
+            first, last = tf.constant(epoch * steps), tf.constant(plan.epochs * steps)
+            measured = self._epoch(*training.arguments, order, first, last, tf.constant(seed))
             self._record(history, "", measured, bag.member, epoch)
             if not len(bag.validation):
                 continue

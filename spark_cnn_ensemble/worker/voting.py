@@ -106,13 +106,12 @@ def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: Wei
             ensemble = _ensemble(plan, weights_of)
         _refuse(faults, plan)
         raw, probability, prediction = majority(*ensemble.vote(images.rows), plan)
-        frame = pd.DataFrame({"rawPrediction": list(raw), "probability": list(probability), "prediction": prediction})
-        if faults:
-            bad = list(faults)
-            frame.loc[bad, "prediction"] = np.nan
-            frame["rawPrediction"] = frame["rawPrediction"].where(~frame.index.isin(bad), None)
-            frame["probability"] = frame["probability"].where(~frame.index.isin(bad), None)
-        yield frame
+        raw_rows: list[Any] = list(raw)
+        probability_rows: list[Any] = list(probability)
+        for index in faults:
+            raw_rows[index] = probability_rows[index] = None
+            prediction[index] = np.nan
+        yield pd.DataFrame({"rawPrediction": raw_rows, "probability": probability_rows, "prediction": prediction})
 
 
 def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

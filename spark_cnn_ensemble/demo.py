@@ -1,0 +1,99 @@
+"""The main job on MNIST, told as a story: one CNN on one core against an ensemble on all of them.
+
+Called by the command line. What it prints is made of what it measured.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from typing import Any
+
+from pyspark.ml import Pipeline
+from pyspark.sql import DataFrame, SparkSession
+
+from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
+from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
+from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+
+RECIPE: dict[str, Any] = {
+    "bagging": "subsample",
+    "subsamplingRate": 1.0,
+    "epochs": 3,
+    "learningRate": 2e-3,
+    "randomShift": 2,
+    "numClasses": 10,
+    "inputShape": [28, 28, 1],
+}
+MEMBERS = 8
+
+
+def run_demo(spark: SparkSession) -> None:
+    """Train, vote, save, load in a new process, score there and compare.
+
+    Raises
+    ------
+    RuntimeError
+        The loaded model does not agree with the saved one.
+    """
+    started = time.perf_counter()
+    cores = spark.sparkContext.defaultParallelism
+    print(
+        f"MNIST on Spark {spark.version} ({spark.sparkContext.master}, {cores} cores), "
+        f"TensorFlow {version('tensorflow')}, Python {platform.python_version()}, {platform.machine()}\n",
+        flush=True,
+    )
+    train_arrays, test_arrays = load_mnist()
+    train, test = to_dataframe(spark, *train_arrays), to_dataframe(spark, *test_arrays)
+
+    print("1. One CNN, trained on all rows by one core ...", flush=True)
+    single, single_seconds = _fit(train, numMembers=1)
+    print(f"2. {MEMBERS} CNNs, trained on all rows by {cores} cores, one Spark task each ...", flush=True)
+    model, seconds = _fit(train, numMembers=MEMBERS)
+
+    print("3. Both score the test rows ...\n", flush=True)
+    rows = [_row("one CNN", single, single_seconds, test), _row("ensemble", model, seconds, test)]
+    print("             rows  members  seconds     best     mean    worst     vote")
+    print("\n".join(rows), end="\n\n", flush=True)
+
+    print("4. The PipelineModel is saved, and loaded by a new process, which scores the test rows ...", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        agreeing = _score_elsewhere(model, test, folder)
+    print(f"   {agreeing:,} of {test.count():,} predictions are the same.\n")
+    print(f"Done in {time.perf_counter() - started:.0f} s, the start of Spark not counted.")
+
+
+def _fit(train: DataFrame, numMembers: int) -> tuple[CNNEnsembleClassificationModel, float]:
+    begun = time.perf_counter()
+    model = CNNEnsembleClassifier(numMembers=numMembers, **RECIPE).fit(train)
+    return model, time.perf_counter() - begun
+
+
+def _row(name: str, model: CNNEnsembleClassificationModel, seconds: float, test: DataFrame) -> str:
+    evaluation = model.evaluate(test)
+    members = evaluation.memberAccuracies
+    return (
+        f"{name:9s} {model.summary.rows:7,d} {len(members):8d} {seconds:8.1f} "
+        f"{members.max():8.2%} {members.mean():8.2%} {members.min():8.2%} {evaluation.accuracy:8.2%}"
+    )
+
+
+def _score_elsewhere(model: CNNEnsembleClassificationModel, test: DataFrame, folder: str) -> int:
+    saved, rows, scored = (os.path.join(folder, name) for name in ("model", "test", "scored"))
+    Pipeline(stages=[model]).fit(test).write().save(saved)
+    test.write.parquet(rows)
+    command = [sys.executable, "-m", "spark_cnn_ensemble", "score", "--model", saved, "--input", rows]
+    subprocess.run([*command, "--format", "parquet", "--output", scored], check=True, capture_output=True)
+    here = model.transform(test).select("id", "prediction")
+    there = test.sparkSession.read.parquet(scored).select("id", "prediction")
+    agreeing = here.join(there, ["id", "prediction"]).count()
+    if agreeing != here.count():
+        raise RuntimeError(
+            f"Only {agreeing} of {here.count()} predictions of the loaded model are those of the saved one."
+        )
+    return agreeing

@@ -9,7 +9,6 @@ import argparse
 import os
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from pyspark.sql.types import NumericType, StringType
 from spark_cnn_ensemble.datasets import read_text_matrix
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.persistence import refuse_existing, write_whole
 from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, MemberSummary
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
@@ -116,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_input(score)
     score.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
     score.add_argument("--output", required=True, metavar="PATH", help="folder of the scored rows to write")
-    score.add_argument("--overwrite", action="store_true", help="replace what is at --output")
+    score.add_argument(
+        "--overwrite", action="store_true", help="replace what is at --output, once the rows are written"
+    )
     score.add_argument(
         "--output-format",
         choices=("parquet", "json", "csv"),
@@ -208,6 +210,8 @@ def _train(options: argparse.Namespace) -> None:
         if name.startswith("param_") and value is not None
     }
     spark = session(options.master)
+    if not options.overwrite:
+        refuse_existing(spark, options.output)
     frame = _read(spark, options)
     classifier = CNNEnsembleClassifier().setParams(**params)
     stages: list[Any] = [classifier]
@@ -218,8 +222,7 @@ def _train(options: argparse.Namespace) -> None:
         names = IndexToString(inputCol=classifier.getPredictionCol(), outputCol="predictedClassName")
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
-    writer = model.write()
-    (writer.overwrite() if options.overwrite else writer).save(options.output)
+    write_whole(spark, options.output, model.save)
     ensemble = _ensemble(model)
     summary = ensemble.summary
     print(
@@ -286,17 +289,13 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
 
 def _score(options: argparse.Namespace) -> None:
     spark = session(options.master)
+    if not options.overwrite:
+        refuse_existing(spark, options.output)
     model = _load(options.model)
     scored = model.transform(_read(spark, options)).drop(_ensemble(model).getFeaturesCol())
     if options.output_format == "csv":
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
         scored = scored.select(*flat)
-    mode = "overwrite" if options.overwrite else "error"
     header = {"header": "true"} if options.output_format == "csv" else {}
-    try:
-        scored.write.format(options.output_format).options(**header).mode(mode).save(options.output)
-    except PySparkException as error:
-        if "PATH_ALREADY_EXISTS" not in str(error):
-            raise
-        raise FileExistsError(f"Path {options.output} exists already; choose another, or use --overwrite.") from None
-    print(textwrap.dedent(f"Scored rows written to {options.output}: {', '.join(scored.columns)}."))
+    write_whole(spark, options.output, scored.write.format(options.output_format).options(**header).save)
+    print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")

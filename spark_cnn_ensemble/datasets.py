@@ -139,14 +139,21 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     DataFrame
         ``id`` bigint, the row's index; ``features``, an array of the row's numbers in C order, of the
         narrowest type that holds them all exactly (uint8: smallint, float32: float); ``label`` int, if `y` is
-        given. At most 4,096 rows or 16 MiB a partition, and at least 8 partitions from 2,048 rows on.
+        given. Spark spreads up to 48 MB over as many partitions as it has cores; beyond, a partition holds at
+        most 4,096 rows and 16 MiB.
 
     Raises
     ------
     ValueError
         If the arrays do not fit together or hold what no type of Spark holds.
+
+    Notes
+    -----
+    The rows stay in the driver's heap (94 MB for MNIST), which is 1 GB unless ``spark.driver.memory`` says
+    otherwise: put larger data into files.
     """
-    images, labels = _check_arrays(x, y)
+    images = _check_images(x)
+    labels = None if y is None else _check_labels(y, len(images))
     if images.dtype.name not in _SPARK_TYPES:
         raise ValueError(f"x holds {images.dtype}, which no numeric type of Spark holds; convert it to float64.")
     element = _SPARK_TYPES[images.dtype.name]
@@ -157,9 +164,8 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
             raise ValueError("y must hold whole numbers of 32 bits; index the classes from 0.")
         fields.append(("label", pa.int32()))
     schema = pa.schema([pa.field(*field, nullable=False) for field in fields])
-    # createDataFrame makes a partition of each batch; a large one would not fit an executor's memory.
-    few_bytes = (16 << 20) // (pixels.shape[1] * element.bit_width // 8)
-    step = max(1, min(few_bytes, 4096, max(256, -(-len(pixels) // 16))))
+    # createDataFrame makes a partition of each batch.
+    step = max(1, min(4096, (16 << 20) // (pixels.shape[1] * element.bit_width // 8)))
     batches = []
     for start in range(0, len(pixels), step):
         part = np.ascontiguousarray(pixels[start : start + step], element.to_pandas_dtype())
@@ -200,7 +206,8 @@ def write_text_matrix(
         If the arrays do not fit together, an argument is out of range, the folder is not empty or its disk
         has too little room.
     """
-    images, labels = _check_arrays(x, y)
+    images = _check_images(x)
+    labels = _check_labels(y, len(images))
     if label not in ("last", "first"):
         raise ValueError(f"label must be 'last' or 'first', not {label!r}.")
     if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
@@ -231,20 +238,22 @@ def write_text_matrix(
             partial.unlink(missing_ok=True)
 
 
-def _check_arrays(x: ArrayLike, y: ArrayLike | None) -> tuple[np.ndarray, np.ndarray | None]:
+def _check_images(x: ArrayLike) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim < 2 or not x.size:
         raise ValueError(f"x has shape {x.shape}; it must have at least one row, and one number a row.")
     if x.dtype.kind not in "buif":
         raise ValueError(f"x holds {x.dtype}; convert it to real numbers.")
-    if y is None:
-        return x, None
+    return x
+
+
+def _check_labels(y: ArrayLike, rows: int) -> np.ndarray:
     y = np.asarray(y)
-    if y.shape != x.shape[:1]:
-        raise ValueError(f"y has shape {y.shape} where x has {len(x)} rows; give one label for each row.")
+    if y.shape != (rows,):
+        raise ValueError(f"y has shape {y.shape} where x has {rows} rows; give one label for each row.")
     if y.dtype.kind not in "uif" or not np.isfinite(y).all() or (y != np.trunc(y)).any():
         raise ValueError("y must hold whole numbers; index the classes from 0.")
-    return x, y
+    return y
 
 
 def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) -> None:

@@ -17,7 +17,7 @@ from pyspark.storagelevel import StorageLevel
 from spark_cnn_ensemble import bagging, rows
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, optional
+from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, check_thresholds, optional
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
 from spark_cnn_ensemble.transport import collect_weights
@@ -221,6 +221,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         optional_columns = self._optional_columns(dataset)
         if num_classes is None:
             num_classes = rows.count_classes(dataset, label, self.getLabelCol(), self._skips)
+        check_thresholds(self, num_classes)
         plan = self._plan(features, num_classes)
         check_network(plan.architecture)
 
@@ -339,11 +340,11 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             row_key = F.xxhash64(identity)
             name = F.concat(F.lit(f"{self.getIdCol()}="), identity.cast("string"))
         fault = F.coalesce(*faults)
-        classes = label.cast("int")
+        classes = label.cast("int")  # fails on what is no number of 32 bits, so it must not see a faulty label
         wire = dataset.select(
             row_key.alias("row_key"),
             content_key.alias("content_key"),
-            (classes if self._skips else rows.refusing(classes, fault, name)).alias("label"),
+            (F.when(fault.isNull(), classes) if self._skips else rows.refusing(classes, fault, name)).alias("label"),
             (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
             (F.lit(False) if columns["validates"] is None else columns["validates"]).alias("validates"),
             name.alias("name"),

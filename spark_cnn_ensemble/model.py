@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import rows
 from spark_cnn_ensemble.ensemble import Ensemble
-from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, optional
+from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, check_thresholds, optional
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
 from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, CNNEnsembleTrainingSummary, MemberSummary
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -131,12 +131,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     def _check(self) -> None:
         check_params(self)
-        thresholds = optional(self, "thresholds")
-        if thresholds is not None and len(thresholds) != self.numClasses:
-            raise ValueError(
-                f"The 'thresholds' parameter of {type(self).__name__} must have a value for each of the "
-                f"{self.numClasses} classes. Got {len(thresholds)} instead."
-            )
+        check_thresholds(self, self.numClasses)
 
     def _outputs(self, dataset: DataFrame) -> list[tuple[str, str, dict[str, Any]]]:
         """Kind, name and metadata of each output column that is wanted."""
@@ -289,13 +284,12 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return model._set(numMembers=len(ensemble))
 
     def _indices(self, indices: Sequence[int]) -> list[int]:
-        chosen = [int(index) for index in indices]
-        count = len(self._ensemble)
-        if not chosen or len(set(chosen)) != len(chosen) or not all(0 <= index < count for index in chosen):
+        chosen, there = list(indices), range(len(self._ensemble))
+        if not chosen or len(set(chosen)) != len(chosen) or not all(index in there for index in chosen):
             raise ValueError(
-                f"Members are numbered 0 to {count - 1}; name at least one, and none twice. Got {chosen} instead."
+                f"Members are numbered 0 to {len(there) - 1}; name at least one, and none twice. Got {chosen} instead."
             )
-        return chosen
+        return [int(index) for index in chosen]
 
     def write(self) -> SafeWriter:
         """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from pyspark.ml.classification import _ProbabilisticClassifierParams
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
+
+P = TypeVar("P", bound="_CNNEnsembleParams")
 
 BAGGING = ("disjoint", "subsample", "bootstrap")
 VOTING_STRATEGIES = ("hard", "soft")
@@ -28,7 +30,6 @@ OPTIMIZERS = (
     "adamax",
     "adamw",
     "ftrl",
-    "lamb",
     "lion",
     "nadam",
     "rmsprop",
@@ -289,6 +290,13 @@ class _CNNEnsembleParams(
         super().__init__()
         self._setDefault(**DEFAULTS)
 
+    def _set(self: P, **kwargs: Any) -> P:
+        # Spark would keep None as a value, which no range allows and no reader takes back; here it unsets.
+        for name in [name for name, value in kwargs.items() if value is None]:
+            self.clear(self.getParam(name))
+            del kwargs[name]
+        return super()._set(**kwargs)
+
 
 class HasImageShape(Params):
     """Mixin for params that describe the data before a model knows it: numClasses, inputShape."""
@@ -374,6 +382,22 @@ def check_params(instance: Params) -> None:
             raise ValueError(
                 f"The '{param.name}' parameter of {type(instance).__name__} must be {rule}. Got {value!r} instead."
             )
+
+
+def check_thresholds(instance: Params, num_classes: int) -> None:
+    """Check that `thresholds`, where they are set, are one a class.
+
+    Raises
+    ------
+    ValueError
+        There are more or fewer.
+    """
+    thresholds = optional(instance, "thresholds")
+    if thresholds is not None and len(thresholds) != num_classes:
+        raise ValueError(
+            f"The 'thresholds' parameter of {type(instance).__name__} must have a value for each of the "
+            f"{num_classes} classes. Got {len(thresholds)} instead."
+        )
 
 
 def optional(instance: Params, name: str) -> Any:

@@ -29,6 +29,43 @@ def class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
+def refuse_existing(spark: SparkSession, path: str) -> None:
+    """Refuse a path where there is something already.
+
+    Raises
+    ------
+    FileExistsError
+        Says what to do instead.
+    """
+    if HadoopFiles(spark).exists(path):
+        raise FileExistsError(f"Path {path} exists already; choose another, or ask for it to be overwritten.")
+
+
+def write_whole(spark: SparkSession, path: str, write: Callable[[str], None]) -> None:
+    """Have `write` make a folder beside `path`, then move it there; what is there already goes last.
+
+    Whatever fails, or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
+    """
+    files, mark = HadoopFiles(spark), uuid.uuid4().hex[:12]
+    path = path.rstrip("/")
+    unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
+    try:
+        write(unfinished)
+        if not files.exists(path):
+            files.rename(unfinished, path)
+            return
+        files.rename(path, replaced)
+        try:
+            files.rename(unfinished, path)
+        except BaseException:
+            files.rename(replaced, path)
+            raise
+        files.delete(replaced)
+    except BaseException:
+        files.delete(unfinished)
+        raise
+
+
 class SafeWriter(MLWriter):
     """Writes an instance beside its target and moves it there when it is whole.
 
@@ -52,27 +89,9 @@ class SafeWriter(MLWriter):
         FileExistsError
             There is something at `path` and `overwrite()` was not asked for.
         """
-        path = path.rstrip("/")
-        files = HadoopFiles(self.sparkSession)
-        if files.exists(path) and not self.shouldOverwrite:
-            raise FileExistsError(f"Path {path} exists already; choose another, or use write().overwrite().save(path).")
-        mark = uuid.uuid4().hex[:12]
-        unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
-        try:
-            self.saveImpl(unfinished)
-            if not files.exists(path):
-                files.rename(unfinished, path)
-                return
-            files.rename(path, replaced)
-            try:
-                files.rename(unfinished, path)
-            except BaseException:
-                files.rename(replaced, path)
-                raise
-            files.delete(replaced)
-        except BaseException:
-            files.delete(unfinished)
-            raise
+        if not self.shouldOverwrite:
+            refuse_existing(self.sparkSession, path)
+        write_whole(self.sparkSession, path, self.saveImpl)
 
     def saveImpl(self, path: str) -> None:
         """Write the folder; `save` has seen to what is there already."""

@@ -227,7 +227,8 @@ def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | Non
 def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
     """A sentence where a label is no class index (below `num_classes`, where given), else null."""
     fault = F.when(label.isNull() | F.isnan(label), F.lit("has no label")).when(
-        (label < 0) | (label != F.floor(label)), F.concat(F.lit("has label "), label.cast("string"))
+        (label < 0) | (label != F.rint(label)) | (label == math.inf),
+        F.concat(F.lit("has label "), label.cast("string")),
     )
     if num_classes is not None:
         fault = fault.when(label >= num_classes, F.concat(F.lit("has label "), label.cast("string")))
@@ -260,7 +261,7 @@ def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bo
 
 def weight_fault(weight: Column, name: str) -> Column:
     """A sentence where a weight is null, negative, NaN or infinite, else null."""
-    bad = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight == math.inf)
+    bad = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight.cast("float") == math.inf)
     said = F.concat(F.lit("has weight "), F.coalesce(weight.cast("string"), F.lit("null")))
     return F.when(bad, F.concat(F.lit(f"column '{name}' "), said, F.lit(" where a finite number >= 0 was expected")))
 

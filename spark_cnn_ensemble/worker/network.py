@@ -169,10 +169,11 @@ def _custom_network(architecture: Architecture) -> Any:
         given, wanted = tuple(network.input_shape)[1:], architecture.input_shape
         output = tuple(network.output_shape)
     except Exception as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        told = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+        reason = told.splitlines()[0].split(". ")[0].rstrip(".")
         raise Refusal(
             f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
-            f"{config['class_name']!r} ({reason[0]}); pass model.to_json() of a model with one input and one output."
+            f"{config['class_name']!r} ({reason}); pass model.to_json() of a model with one input and one output."
         ) from None
     if len(given) != 3 or any(g not in (None, w) for g, w in zip(given, wanted, strict=True)):
         raise Refusal(

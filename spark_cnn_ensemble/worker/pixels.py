@@ -57,11 +57,19 @@ def encoded_shape(data: bytes) -> tuple[int, int, int]:
     OSError
         The bytes are no image that Pillow can read.
     """
-    from PIL import Image
-
-    with Image.open(io.BytesIO(data)) as image:
+    with _open(data) as image:
         channels = 1 if image.mode in ("1", "L", "I", "I;16", "F") else 4 if image.mode == "RGBA" else 3
         return image.height, image.width, channels
+
+
+def _open(data: bytes) -> Any:
+    """A PNG or JPEG as a Pillow image, of which only the header is read."""
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
+    except Exception:  # Pillow raises many kinds for damaged files, and some of its messages tell addresses in memory
+        raise OSError("its header cannot be read") from None
 
 
 def to_pixels(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, str]]:
@@ -104,7 +112,9 @@ def _stack_arrays(cells: Sequence[Any], size: int) -> tuple[np.ndarray, dict[int
         block = np.array([[np.nan if number is None else number for number in row] for row in block], np.float32)
     if block.dtype.kind == "f":
         # A sum is finite exactly when no summand is NaN or infinite (or it overflows, which is then looked at).
-        for index in np.flatnonzero(~np.isfinite(block.sum(axis=1, dtype=np.float64))):
+        with np.errstate(invalid="ignore"):
+            sums = block.sum(axis=1, dtype=np.float64)
+        for index in np.flatnonzero(~np.isfinite(sums)):
             bad = np.flatnonzero(~np.isfinite(block[index]))
             if bad.size and index not in faults:
                 faults[int(index)] = f"has null, NaN or infinity at position {bad[0]}"
@@ -140,7 +150,7 @@ def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
 
     height, width, channels = shape
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with _open(data) as image:
             # The size is read from the header before a pixel is decoded: no decompression bomb goes off here.
             if (image.height, image.width) != (height, width):
                 raise Refusal(
@@ -148,6 +158,8 @@ def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
                 )
             if channels not in _MODES:
                 raise Refusal(f"is an encoded image, which cannot give {channels} channels")
+            if image.mode.startswith("I"):  # 16 bits of gray, of which convert() would cut off what is above 255
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(image.convert(_MODES[channels]), np.uint8).reshape(-1)
     except Refusal:
         raise
@@ -164,6 +176,8 @@ def narrowest(block: np.ndarray) -> np.ndarray:
 
 
 def _fits_byte(block: np.ndarray) -> bool:
-    if not block.size or block.min() < 0 or block.max() > 255:
+    if not block.size:
+        return True  # else a batch of which no row is kept would make the whole bag float
+    if block.min() < 0 or block.max() > 255:
         return False
     return block.dtype.kind in "iu" or bool(np.array_equal(block, np.rint(block)))

@@ -57,7 +57,14 @@ def train_members(frames: Iterable[pd.DataFrame], plan: TrainingPlan) -> Iterato
 
 
 def train_member(bag: Bag, plan: TrainingPlan) -> pd.DataFrame:
-    """Train one member; the rows of `TRAINED_SCHEMA` that hold it."""
+    """Train one member; the rows of `TRAINED_SCHEMA` that hold it.
+
+    Raises
+    ------
+    Refusal
+        There is nothing to validate on though the plan needs it, or the member diverged.
+    """
+    _check_validation(bag.validation, plan)
     load_tensorflow_in_task()
     started = time.perf_counter()
     weights, history = _trainer(plan).train(bag)
@@ -83,6 +90,15 @@ def train_member(bag: Bag, plan: TrainingPlan) -> pd.DataFrame:
             "report": [json.dumps(report), *[None] * (len(parts) - 1)],
         }
     )
+
+
+def _check_validation(validation: Examples, plan: TrainingPlan) -> None:
+    usable = len(validation) if validation.weights is None else validation.weights.sum()
+    if plan.early_stopping_patience and not usable:
+        raise Refusal(
+            "The 'earlyStoppingPatience' parameter needs rows to validate on, but no row of weight > 0 is marked in the "
+            "column of 'validationIndicatorCol'; mark some, or set earlyStoppingPatience=0."
+        )
 
 
 @functools.lru_cache(maxsize=2)
@@ -131,10 +147,11 @@ class Trainer:
             order = tf.constant(rng.permutation(positions))
             first, last = tf.constant(epoch * steps), tf.constant(plan.epochs * steps)
             measured = self._epoch(*training.arguments, order, first, last, tf.constant(seed))
-            self._record(history, "", measured, bag.member, epoch)
+            self._record(history, "", measured, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
-            self._record(history, "val_", self._evaluate(*validation.arguments), bag.member, epoch)
+            measured = self._evaluate(*validation.arguments)
+            self._record(history, "val_", measured, len(bag.validation), bag.member, epoch)
             if history["val_loss"][-1] < best_loss:
                 best_loss, waited = history["val_loss"][-1], 0
                 best_weights = self.network.get_weights() if plan.early_stopping_patience else None
@@ -144,8 +161,11 @@ class Trainer:
                 break
         return best_weights or self.network.get_weights(), history
 
-    def _record(self, history: dict[str, list[float]], prefix: str, measured: Any, member: int, epoch: int) -> None:
-        loss, accuracy = (float(value) for value in measured)
+    def _record(
+        self, history: dict[str, list[float]], prefix: str, measured: Any, count: int, member: int, epoch: int
+    ) -> None:
+        # Divided here: the graph would round by whether it was traced for this number of rows or for any.
+        loss, accuracy = (float(total) / count for total in measured)
         if not np.isfinite(loss):
             raise Refusal(
                 f"Member {member} diverged: its {prefix}loss is {loss} in epoch {epoch + 1}; lower learningRate, or "
@@ -191,7 +211,7 @@ class Trainer:
             self._step(tape.gradient(loss, self._trainable), step, self._rate(step, last_step))
             total_loss += tf.reduce_sum(losses)
             total_right += _number_right(target, output)
-        return total_loss / tf.cast(count, tf.float32), total_right / tf.cast(count, tf.float32)
+        return total_loss, total_right
 
     def _run_evaluation(self, images: Any, labels: Any, weights: Any) -> Any:
         import tensorflow as tf
@@ -205,7 +225,7 @@ class Trainer:
                 _cross_entropy(labels[span], output, None if weights is None else weights[span])
             )
             total_right += _number_right(labels[span], output)
-        return total_loss / tf.cast(count, tf.float32), total_right / tf.cast(count, tf.float32)
+        return total_loss, total_right
 
     def _rate(self, step: Any, last_step: Any) -> Any:
         import tensorflow as tf
@@ -247,9 +267,13 @@ def _number_right(target: Any, output: Any) -> Any:
 def _mean_and_variance(images: np.ndarray) -> list[np.ndarray]:
     """Mean and variance of each channel; variance 1 where a channel is constant."""
     channels = images.shape[-1]
-    if images.dtype == np.uint8:  # by counting: exact, and the bag is never copied as floats
+    if images.dtype == np.uint8:  # by counting: exact, and a few rows at a time, as bincount makes 8 bytes of each
         values = np.arange(256, dtype=np.float64)
-        counts = np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(channels)])
+        counts = np.zeros((channels, 256), np.int64)
+        step = max(1, (1 << 20) // images[0].size)
+        for begin in range(0, len(images), step):
+            for channel in range(channels):
+                counts[channel] += np.bincount(images[begin : begin + step, ..., channel].ravel(), minlength=256)
         mean = counts @ values / counts.sum(axis=1)
         variance = counts @ values**2 / counts.sum(axis=1) - mean**2
     else:

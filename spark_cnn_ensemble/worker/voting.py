@@ -102,9 +102,9 @@ def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: Wei
     """
     ensemble = None
     for images, faults in _blocks(((cells, None) for cells in batches), plan.pixels):
+        _refuse(faults, plan)
         if ensemble is None:
             ensemble = _ensemble(plan, weights_of)
-        _refuse(faults, plan)
         raw, probability, prediction = majority(*ensemble.vote(images.rows), plan)
         raw_rows: list[Any] = list(raw)
         probability_rows: list[Any] = list(probability)

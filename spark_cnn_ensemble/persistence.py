@@ -7,12 +7,11 @@ target and renamed when it is whole, so that a failed save leaves what was there
 
 from __future__ import annotations
 
-import json
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 
-from pyspark.errors import PySparkException
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import SparkSession
@@ -130,9 +129,14 @@ class SafeReader(MLReader[Any]):
         """
         path = path.rstrip("/")
         metadata = self._metadata(path)
-        instance: Any = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
-        instance._resetUid(metadata["uid"])
-        DefaultParamsReader.getAndSetParams(instance, metadata)
+        try:
+            instance: Any = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
+            instance._resetUid(metadata["uid"])
+            DefaultParamsReader.getAndSetParams(instance, metadata)
+        except _Damage:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _Damage(path, f"its metadata is not whole ({_reason(error)})") from None
         return instance
 
     def _metadata(self, path: str) -> dict[str, Any]:
@@ -143,10 +147,10 @@ class SafeReader(MLReader[Any]):
             )
         try:
             metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        except (PySparkException, json.JSONDecodeError, TypeError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # Spark's, Java's, json's or of the wrong type, by what is there instead
             raise ValueError(
-                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason})."
+                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({_reason(error)}); give the "
+                "path of one, or save it again."
             ) from None
         if metadata.get("class") != expected:
             raise ValueError(f"{path} holds a {metadata.get('class')}, not a {expected}; load it with that class.")
@@ -156,6 +160,18 @@ class SafeReader(MLReader[Any]):
                 f"reads version {FORMAT_VERSION}; load it with the version that wrote it."
             )
         return metadata
+
+
+class _Damage(ValueError):
+    def __init__(self, path: str, what: str) -> None:
+        super().__init__(f"{path} is damaged: {what}; copy or save the model again.")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, Java's or Python's, without Spark's codes."""
+    java = getattr(error, "java_exception", None)
+    lines = str(error if java is None else java.getMessage()).strip().splitlines() or [type(error).__name__]
+    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+$", "", lines[0]).rstrip(".")
 
 
 def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:
@@ -173,15 +189,9 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
     """
     try:
         weights = collect_weights(spark.read.parquet(f"{path}/members"), [int(member["size"]) for member in members])
-    except PySparkException as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{path} is damaged: its members cannot be read ({reason}); copy or save the model again."
-        ) from None
+    except Exception as error:  # a damaged file makes Spark and Java raise many kinds
+        raise _Damage(path, f"its members cannot be read ({_reason(error)})") from None
     for index, (data, member) in enumerate(zip(weights, members, strict=True)):
         if len(data) != member["size"] or digest(data) != member["sha256"]:
-            raise ValueError(
-                f"{path} is damaged: the weights of member {index} are not those that were saved; copy or save the "
-                "model again."
-            )
+            raise _Damage(path, f"the weights of member {index} are not those that were saved")
     return weights

@@ -81,7 +81,7 @@ def _cells(entry: StructField) -> Column:
     cells = column(entry.name)
     kind = entry.dataType
     if isinstance(kind, VectorUDT):
-        return vector_to_array(cells, "float32")
+        return F.when(cells.isNotNull(), vector_to_array(cells, "float32"))  # which fails on null
     if isinstance(kind, StructType):
         return cells["data"]
     if isinstance(kind, ArrayType) and not isinstance(kind.elementType, ByteType | ShortType):

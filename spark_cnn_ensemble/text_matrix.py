@@ -8,7 +8,6 @@ Called by `datasets`, which re-exports `read_text_matrix`; Spark's workers impor
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import re
@@ -23,10 +22,11 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.fs as pafs
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
+
+from spark_cnn_ensemble.worker.text_lines import Layout, Rows, line_fault, parse
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -108,24 +108,11 @@ def _options(path: str | os.PathLike[str], label: str | None, sep: str, scale: f
         root = unquote(re.sub("^file:(//(localhost)?)?", "", root))
     root = re.sub("^s3[an]://", "s3://", root) if _URI.match(root) else os.path.abspath(root)
     name, line = _first_row(root)
-    layout = _Layout(len(line.split(sep.encode())), sep, label, float(scale))
-    if fault := _fault(line, layout):
+    layout = Layout(len(line.split(sep.encode())), sep, label, float(scale))
+    if fault := line_fault(line, layout):
         raise ValueError(f"{name}, first row: {fault}; correct or remove it, or give its sep and label.")
     sizes = {"chunk": _CHUNK_BYTES, "read": _READ_BYTES, "block": _BLOCK_BYTES}
     return {"root": root} | {key: repr(value) for key, value in (layout._asdict() | sizes).items()}
-
-
-class _Layout(NamedTuple):
-    """What a line looks like."""
-
-    columns: int
-    sep: str
-    label: str | None
-    scale: float
-
-    @property
-    def label_at(self) -> int | None:
-        return {"first": 0, "last": self.columns - 1, None: None}[self.label]
 
 
 # ------------------------------------------------------------------------------ files and their lines
@@ -227,122 +214,6 @@ def _blocks(handle: Any, start: int, stop: int, read: int, block: int) -> Iterat
         start += end
 
 
-# -------------------------------------------------------------------------------- lines and their numbers
-
-
-class _Rows(NamedTuple):
-    values: np.ndarray  # float32 (rows, columns), the label among them
-    labels: np.ndarray | None  # float64 (rows,)
-    starts: np.ndarray  # int64 (rows,): each line's first byte, from the block's
-
-
-def _parse(block: bytes, layout: _Layout) -> _Rows | None:
-    """The rows of whole lines, blank ones left out; None if one is malformed."""
-    if not block.endswith(b"\n"):
-        block += b"\n"
-    rows = _parse_fixed_width(block, layout)
-    for tidy in (False, True):
-        try:
-            rows = rows or _parse_any(block, layout, tidy)
-        except pa.ArrowInvalid:
-            continue
-    if rows is None or rows.labels is None:
-        return rows
-    whole = (rows.labels == np.trunc(rows.labels)) & (np.abs(rows.labels) < 1 << 31)
-    return rows if whole.all() else None
-
-
-def _parse_any(block: bytes, layout: _Layout, tidy: bool) -> _Rows | None:
-    offsets = pa.array([0, len(block) - 1], pa.int32()).buffers()[1]
-    text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(block)])
-    lines = pc.split_pattern(text, "\n").values
-    starts = np.frombuffer(lines.buffers()[1], np.int32, len(lines)) + np.arange(len(lines))
-    if b"\r" in block:
-        lines = pc.ascii_rtrim(lines, "\r")
-    blank = np.asarray(pc.binary_length(pc.ascii_trim_whitespace(lines) if tidy else lines)) == 0
-    if blank.any():
-        lines, starts = lines.filter(pa.array(~blank)), starts[~blank]
-    cells = pc.split_pattern(lines, layout.sep)
-    if not np.all(np.asarray(pc.list_value_length(cells)) == layout.columns):
-        return None
-    tokens = cells.values
-    if tidy:
-        tokens = pc.replace_substring_regex(pc.ascii_trim_whitespace(tokens), r"^\+([^+-])", r"\1")
-    values = np.asarray(tokens.cast(pa.float32())).reshape(-1, layout.columns)
-    labels = None
-    if layout.label_at is not None:
-        at = pa.array(np.arange(len(values)) * layout.columns + layout.label_at)
-        labels = np.asarray(tokens.take(at).cast(pa.float64()))
-    return _Rows(values, labels, starts)
-
-
-# A number from 0 to 9999999 of up to seven digits, as '%.18e' writes it, and the byte that follows.
-_CELL = np.dtype(
-    {
-        "names": ["a", "b", "c", "d", "zeros", "zeros2", "e", "exponent", "after"],
-        "formats": ["<u2", "<u2", "<u2", "<u2", "<u8", "<u4", "<u2", "<u2", "u1"],
-    }
-)
-
-
-@functools.cache
-def _pairs() -> dict[str, np.ndarray]:
-    """What two characters are worth, by their 16 bits: NaN where they are no part of such a number."""
-    tables = {name: np.full(1 << 16, np.nan, np.float32) for name in ("a", "b", "c", "d", "exponent")}
-    for i in range(100):
-        two = int.from_bytes(b"%02d" % i, "little")
-        tables["b"][two], tables["c"][two], tables["d"][two] = i * 10_000, i * 100, i
-        if i < 10:
-            tables["a"][int.from_bytes(b"%d." % i, "little")] = i * 1_000_000
-        if i < 7:
-            tables["exponent"][two] = 10 ** (6 - i)
-    return tables
-
-
-def _parse_fixed_width(block: bytes, layout: _Layout) -> _Rows | None:
-    """What `_parse_any` gives, five times as fast, of savetxt's lines of small whole numbers; else None.
-
-    Digits and power of ten are exact in float32, so their quotient is the number, rightly rounded.
-    """
-    width = _CELL.itemsize * layout.columns
-    if len(layout.sep.encode()) != 1 or len(block) % width:
-        return None
-    cells, pairs = np.frombuffer(block, _CELL), _pairs()
-    after = cells["after"].reshape(-1, layout.columns)
-    if (after[:, :-1] != ord(layout.sep)).any() or (after[:, -1] != ord("\n")).any():
-        return None
-    for name, text in (("zeros", b"0" * 8), ("zeros2", b"0" * 4), ("e", b"e+")):
-        if (cells[name] != int.from_bytes(text, "little")).any():
-            return None
-    values = np.take(pairs["a"], cells["a"], mode="clip")  # clip: numpy's fastest mode
-    for name in "bcd":
-        values += np.take(pairs[name], cells[name], mode="clip")
-    values /= np.take(pairs["exponent"], cells["exponent"], mode="clip")
-    if np.isnan(values).any():
-        return None
-    values = values.reshape(-1, layout.columns)
-    labels = None if layout.label_at is None else values[:, layout.label_at].astype(np.float64)
-    return _Rows(values, labels, np.arange(len(values)) * width)
-
-
-def _fault(line: bytes, layout: _Layout) -> str | None:
-    """What is wrong with a line, in words."""
-    if not line.strip():
-        return None
-    tokens = line.decode(errors="replace").rstrip("\r\n").split(layout.sep)
-    if len(tokens) != layout.columns:
-        return f"{len(tokens)} columns where {layout.columns} were expected"
-    if layout.label is not None and layout.columns == 1:
-        return f"one column, so no feature beside the label, with {layout.sep!r} between columns"
-    alone = _Layout(1, layout.sep, None, 1.0)
-    for i, token in enumerate(tokens):
-        if not token.strip() or _parse(token.encode(), alone) is None:
-            return f"{token[:40]!r} in column {i + 1} is not a number"
-        if i == layout.label_at and _parse(token.encode(), _Layout(1, layout.sep, "first", 1.0)) is None:
-            return f"the label {token[:40]!r} is not a whole number of 32 bits"
-    return None
-
-
 # ------------------------------------------------------------------------------------ Spark's interface
 
 
@@ -360,12 +231,12 @@ class TextMatrixSource(DataSource):
 
     def reader(self, schema: StructType) -> _Reader:
         options = {key: literal_eval(value) for key, value in self.options.items() if key != "root"}
-        layout = _Layout(options["columns"], options["sep"], options["label"], options["scale"])
+        layout = Layout(options["columns"], options["sep"], options["label"], options["scale"])
         return _Reader(self.options["root"], layout, options["chunk"], options["read"], options["block"])
 
 
 class _Reader(DataSourceReader):
-    def __init__(self, root: str, layout: _Layout, chunk: int, read: int, block: int) -> None:
+    def __init__(self, root: str, layout: Layout, chunk: int, read: int, block: int) -> None:
         self.root, self.layout, self.chunk, self.sizes = root, layout, chunk, (read, block)
 
     def partitions(self) -> list[InputPartition]:
@@ -382,14 +253,14 @@ class _Reader(DataSourceReader):
                 ) from None
             with handle:
                 for offset, block in _blocks(handle, part.start, part.stop, *self.sizes):
-                    rows = _parse(block, self.layout)
+                    rows = parse(block, self.layout)
                     if rows is None:
                         raise ValueError(_first_fault(handle, part.name, offset, block, self.layout))
                     if len(rows.values):
                         yield _batch(rows, part.name, offset, self.layout)
 
 
-def _batch(rows: _Rows, name: str, offset: int, layout: _Layout) -> pa.RecordBatch:
+def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch:
     file_key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
     ids = rows.starts.astype(np.int64) + offset
     ids += np.int64(file_key)  # wraps around
@@ -408,14 +279,14 @@ def _batch(rows: _Rows, name: str, offset: int, layout: _Layout) -> pa.RecordBat
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _first_fault(handle: Any, name: str, offset: int, block: bytes, layout: _Layout) -> str:
+def _first_fault(handle: Any, name: str, offset: int, block: bytes, layout: Layout) -> str:
     """Which line of a refused block is malformed, and why: a slow look, only taken on the way to an error."""
     number = 1
     handle.seek(0)
     for start in range(0, offset, _READ_BYTES):
         number += handle.read(min(_READ_BYTES, offset - start)).count(b"\n")
     for line in block.split(b"\n"):
-        if fault := _fault(line, layout):
+        if fault := line_fault(line, layout):
             return f"{name}, line {number}: {fault}; correct or remove the line."
         number += 1
     return f"{name}: {len(block)} bytes from byte {offset} on are not lines of numbers; correct or remove them."

@@ -14,8 +14,7 @@ import pytest
 from conftest import small
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.datasets import write_text_matrix
-from spark_cnn_ensemble.datasets import read_text_matrix
+from spark_cnn_ensemble.datasets import read_text_matrix, write_text_matrix
 
 PACKAGE = Path(__file__).parent.parent / "spark_cnn_ensemble"
 SPARK_HOME = Path(pyspark.__file__).parent

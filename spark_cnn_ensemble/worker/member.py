@@ -52,7 +52,8 @@ class TrainingPlan:
 def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
     """A member's weights, in the order of `keras.Model.weights`, as the bytes of an npz file."""
     file = io.BytesIO()
-    np.savez(file, **{f"{index:04d}": array for index, array in enumerate(weights)})
+    named: dict[str, Any] = {f"{index:04d}": array for index, array in enumerate(weights)}
+    np.savez(file, **named)
     return file.getvalue()
 
 

@@ -96,8 +96,8 @@ def _check_validation(validation: Examples, plan: TrainingPlan) -> None:
     usable = len(validation) if validation.weights is None else validation.weights.sum()
     if plan.early_stopping_patience and not usable:
         raise Refusal(
-            "The 'earlyStoppingPatience' parameter needs rows to validate on, but no row of weight > 0 is marked in the "
-            "column of 'validationIndicatorCol'; mark some, or set earlyStoppingPatience=0."
+            "The 'earlyStoppingPatience' parameter needs rows to validate on, but no row of weight > 0 is marked in "
+            "the column of 'validationIndicatorCol'; mark some, or set earlyStoppingPatience=0."
         )
 
 

@@ -70,7 +70,7 @@ def votes(model, dataset, key="id"):
 
 
 def values(instance):
-    """{param: (is set, has default, value)} of an instance; without the first two of Spark's own, whose readers mix them."""
+    """{param: (is set, has default, value)} of an instance; the value alone of Spark's own, whose readers mix the rest."""
     if not isinstance(instance, CNNEnsembleClassifier | CNNEnsembleClassificationModel):
         return {
             param.name: plain(instance.getOrDefault(param)) for param in instance.params if instance.isDefined(param)

@@ -21,6 +21,7 @@ ALLOWED = {
     "worker": set(),
     "worker.refusal": set(),
     "worker.augmentation": set(),
+    "worker.text_lines": set(),
     "worker.network": {"worker.refusal"},
     "worker.pixels": {"worker.refusal"},
     "worker.bag": {"worker.pixels", "worker.refusal"},
@@ -79,7 +80,7 @@ IN_ONE_PLACE = {
     "parallelize": set(),
 }
 
-WORKER_PACKAGES = {"numpy", "pandas", "spark_cnn_ensemble"}
+WORKER_PACKAGES = {"numpy", "pandas", "spark_cnn_ensemble", "pyarrow"}
 
 
 def module_name(path):

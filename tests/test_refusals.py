@@ -240,33 +240,141 @@ def test_the_watch_on_jobs_sees_them(spark, good):
 # -------------------------------------------------------------------- fit: schema, params and network
 
 HAVE = r"'id', 'features', 'label', 'weight', 'held'"
-NOT_FEATURES = r"but features must be a vector, an array of numbers, an image struct, or bytes; convert the column or set 'featuresCol'\.$"
+NOT_FEATURES = (
+    r"but features must be a vector, an array of numbers, an image struct, or bytes; convert the column or set "
+    r"'featuresCol'\.$"
+)
 SCHEMAS = {
-    "no features": ({"featuresCol": "pixels"}, None, rf"^The DataFrame has no column 'pixels' \(parameter 'featuresCol'\), only {HAVE}; set 'featuresCol'\.$"),
-    "no label": ({"labelCol": "digit"}, None, rf"^The DataFrame has no column 'digit' \(parameter 'labelCol'\), only {HAVE}; set 'labelCol'\.$"),
-    "no weight": ({"weightCol": "w"}, None, rf"^The DataFrame has no column 'w' \(parameter 'weightCol'\), only {HAVE}; set 'weightCol'\.$"),
-    "no id": ({"idCol": "nr"}, None, rf"^The DataFrame has no column 'nr' \(parameter 'idCol'\), only {HAVE}; set 'idCol'\.$"),
-    "no indicator": ({"validationIndicatorCol": "v"}, None, rf"^The DataFrame has no column 'v' \(parameter 'validationIndicatorCol'\), only {HAVE}; set 'validationIndicatorCol'\.$"),
-    "features twice": ({}, lambda df: df.select("*", "features"), r"more than one column 'features' \(parameter 'featuresCol'\), .*; set 'featuresCol'\.$"),
-    "label twice": ({}, lambda df: df.select("*", "label"), r"more than one column 'label' \(parameter 'labelCol'\), .*; set 'labelCol'\.$"),
-    "weight twice": ({"weightCol": "weight"}, lambda df: df.select("*", "weight"), r"more than one column 'weight' \(parameter 'weightCol'\), .*; set 'weightCol'\.$"),
-    "text": ({}, lambda df: df.withColumn("features", F.lit("1 2 3 4")), rf"^Column 'features' \(parameter 'featuresCol'\) is of type string, {NOT_FEATURES}"),
-    "array of text": ({}, lambda df: df.withColumn("features", F.array(F.lit("1"))), rf"^Column 'features' .* is of type array<string>, {NOT_FEATURES}"),
-    "array of booleans": ({}, lambda df: df.withColumn("features", F.array(F.lit(True))), rf"^Column 'features' .* is of type array<boolean>, {NOT_FEATURES}"),
-    "array of arrays": ({}, lambda df: df.withColumn("features", F.array("features")), rf"^Column 'features' .* is of type array<array<double>>, {NOT_FEATURES}"),
-    "a number": ({}, lambda df: df.withColumn("features", F.lit(1.0)), rf"^Column 'features' .* is of type double, {NOT_FEATURES}"),
-    "another struct": ({}, lambda df: df.withColumn("features", F.struct("id", "label")), rf"^Column 'features' .* is of type struct<id:bigint,label:int>, {NOT_FEATURES}"),
-    "label of text": ({}, lambda df: df.withColumn("label", F.lit("one")), r"^Column 'label' \(parameter 'labelCol'\) is of type string, .*; put a StringIndexer before, or cast the column\.$"),
-    "label of booleans": ({}, lambda df: df.withColumn("label", F.lit(True)), r"^Column 'label' \(parameter 'labelCol'\) is of type boolean, .*cast the column\.$"),
-    "weight of text": ({"weightCol": "weight"}, lambda df: df.withColumn("weight", F.lit("1")), r"^Column 'weight' \(parameter 'weightCol'\) is of type string, but must be numeric; cast the column\.$"),
-    "indicator of numbers": ({"validationIndicatorCol": "label"}, None, r"^Column 'label' \(parameter 'validationIndicatorCol'\) is of type int, but must be boolean; cast the column\.$"),
-    "vector of another length": ({}, lambda df: assembled(df, 3), r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, but inputShape \[2, 2, 1\] needs 4; set 'inputShape' to the images' \[height, width, channels\]\.$"),
-    "vector of no square": ({"unset": ["inputShape"]}, lambda df: assembled(df, 3), r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, which is no square image of one channel; set 'inputShape' to \[height, width, channels\]\.$"),
-    "patience without indicator": ({"earlyStoppingPatience": 2}, None, r"^The 'earlyStoppingPatience' parameter of CNNEnsembleClassifier needs rows to validate on; set 'validationIndicatorCol' to a boolean column that marks them\.$"),
-    "subsample beyond 1": ({"bagging": "subsample", "subsamplingRate": 1.5}, None, r"^The 'subsamplingRate' parameter of CNNEnsembleClassifier must be <= 1\.0 where bagging is 'subsample'\. Got 1\.5 instead\.$"),
-    "bootstrap beyond 100": ({"bagging": "bootstrap", "subsamplingRate": 101.0}, None, r"^The 'subsamplingRate' parameter of CNNEnsembleClassifier must be <= 100\.0 where bagging is 'bootstrap'\. Got 101\.0 instead\.$"),
-    "too few thresholds": ({"thresholds": [0.5]}, None, r"^The 'thresholds' parameter of CNNEnsembleClassifier must have a value for each of the 2 classes\. Got 1 instead\.$"),
-}  # fmt: skip
+    "no features": (
+        {"featuresCol": "pixels"},
+        None,
+        rf"^The DataFrame has no column 'pixels' \(parameter 'featuresCol'\), only {HAVE}; set 'featuresCol'\.$",
+    ),
+    "no label": (
+        {"labelCol": "digit"},
+        None,
+        rf"^The DataFrame has no column 'digit' \(parameter 'labelCol'\), only {HAVE}; set 'labelCol'\.$",
+    ),
+    "no weight": (
+        {"weightCol": "w"},
+        None,
+        rf"^The DataFrame has no column 'w' \(parameter 'weightCol'\), only {HAVE}; set 'weightCol'\.$",
+    ),
+    "no id": (
+        {"idCol": "nr"},
+        None,
+        rf"^The DataFrame has no column 'nr' \(parameter 'idCol'\), only {HAVE}; set 'idCol'\.$",
+    ),
+    "no indicator": (
+        {"validationIndicatorCol": "v"},
+        None,
+        rf"^The DataFrame has no column 'v' \(parameter 'validationIndicatorCol'\), only {HAVE}; set "
+        rf"'validationIndicatorCol'\.$",
+    ),
+    "features twice": (
+        {},
+        lambda df: df.select("*", "features"),
+        r"more than one column 'features' \(parameter 'featuresCol'\), .*; set 'featuresCol'\.$",
+    ),
+    "label twice": (
+        {},
+        lambda df: df.select("*", "label"),
+        r"more than one column 'label' \(parameter 'labelCol'\), .*; set 'labelCol'\.$",
+    ),
+    "weight twice": (
+        {"weightCol": "weight"},
+        lambda df: df.select("*", "weight"),
+        r"more than one column 'weight' \(parameter 'weightCol'\), .*; set 'weightCol'\.$",
+    ),
+    "text": (
+        {},
+        lambda df: df.withColumn("features", F.lit("1 2 3 4")),
+        rf"^Column 'features' \(parameter 'featuresCol'\) is of type string, {NOT_FEATURES}",
+    ),
+    "array of text": (
+        {},
+        lambda df: df.withColumn("features", F.array(F.lit("1"))),
+        rf"^Column 'features' .* is of type array<string>, {NOT_FEATURES}",
+    ),
+    "array of booleans": (
+        {},
+        lambda df: df.withColumn("features", F.array(F.lit(True))),
+        rf"^Column 'features' .* is of type array<boolean>, {NOT_FEATURES}",
+    ),
+    "array of arrays": (
+        {},
+        lambda df: df.withColumn("features", F.array("features")),
+        rf"^Column 'features' .* is of type array<array<double>>, {NOT_FEATURES}",
+    ),
+    "a number": (
+        {},
+        lambda df: df.withColumn("features", F.lit(1.0)),
+        rf"^Column 'features' .* is of type double, {NOT_FEATURES}",
+    ),
+    "another struct": (
+        {},
+        lambda df: df.withColumn("features", F.struct("id", "label")),
+        rf"^Column 'features' .* is of type struct<id:bigint,label:int>, {NOT_FEATURES}",
+    ),
+    "label of text": (
+        {},
+        lambda df: df.withColumn("label", F.lit("one")),
+        r"^Column 'label' \(parameter 'labelCol'\) is of type string, .*; put a StringIndexer before, or cast "
+        r"the column\.$",
+    ),
+    "label of booleans": (
+        {},
+        lambda df: df.withColumn("label", F.lit(True)),
+        r"^Column 'label' \(parameter 'labelCol'\) is of type boolean, .*cast the column\.$",
+    ),
+    "weight of text": (
+        {"weightCol": "weight"},
+        lambda df: df.withColumn("weight", F.lit("1")),
+        r"^Column 'weight' \(parameter 'weightCol'\) is of type string, but must be numeric; cast the column\.$",
+    ),
+    "indicator of numbers": (
+        {"validationIndicatorCol": "label"},
+        None,
+        r"^Column 'label' \(parameter 'validationIndicatorCol'\) is of type int, but must be boolean; cast "
+        r"the column\.$",
+    ),
+    "vector of another length": (
+        {},
+        lambda df: assembled(df, 3),
+        r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, but inputShape \[2, 2, 1\] "
+        r"needs 4; set 'inputShape' to the images' \[height, width, channels\]\.$",
+    ),
+    "vector of no square": (
+        {"unset": ["inputShape"]},
+        lambda df: assembled(df, 3),
+        r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, which is no square image of one "
+        r"channel; set 'inputShape' to \[height, width, channels\]\.$",
+    ),
+    "patience without indicator": (
+        {"earlyStoppingPatience": 2},
+        None,
+        r"^The 'earlyStoppingPatience' parameter of CNNEnsembleClassifier needs rows to validate on; set "
+        r"'validationIndicatorCol' to a boolean column that marks them\.$",
+    ),
+    "subsample beyond 1": (
+        {"bagging": "subsample", "subsamplingRate": 1.5},
+        None,
+        r"^The 'subsamplingRate' parameter of CNNEnsembleClassifier must be <= 1\.0 where bagging is "
+        r"'subsample'\. Got 1\.5 instead\.$",
+    ),
+    "bootstrap beyond 100": (
+        {"bagging": "bootstrap", "subsamplingRate": 101.0},
+        None,
+        r"^The 'subsamplingRate' parameter of CNNEnsembleClassifier must be <= 100\.0 where bagging is "
+        r"'bootstrap'\. Got 101\.0 instead\.$",
+    ),
+    "too few thresholds": (
+        {"thresholds": [0.5]},
+        None,
+        r"^The 'thresholds' parameter of CNNEnsembleClassifier must have a value for each of the 2 classes\. "
+        r"Got 1 instead\.$",
+    ),
+}
 
 
 def assembled(frame, count):
@@ -357,7 +465,10 @@ def test_the_ends_of_a_range_are_in_it(spark, name, value):
 
 def test_a_range_holds_for_the_model_too(scorer, good):
     model = scorer.copy().setVotingStrategy("loudest")
-    rule = r"^The 'votingStrategy' parameter of CNNEnsembleClassificationModel must be one of 'hard', 'soft'\. Got 'loudest'"
+    rule = (
+        r"^The 'votingStrategy' parameter of CNNEnsembleClassificationModel must be one of 'hard', 'soft'\. Got "
+        r"'loudest'"
+    )
     for act in (
         model.transform,
         model.evaluate,
@@ -428,33 +539,91 @@ def networks():
     two_outputs = keras.Model(image, [last()(hidden), last()(hidden)]).to_json()
     second = keras.Input((2, 2, 1))
     two_inputs = keras.Model([image, second], last()(flat()(layers.Add()([image, second])))).to_json()
-    code = r"^The 'network' parameter holds '{}', which is code of its own rather than a layer of Keras; use Keras' built-in layers only\.$"
-    cannot = r"^The 'network' parameter is not a model that Keras [\d.]+ can build from class '{}' \(.+\); pass model\.to_json\(\) of a model with one input and one output\.$"
+    code = (
+        r"^The 'network' parameter holds '{}', which is code of its own rather than a layer of Keras; use Keras' "
+        r"built-in layers only\.$"
+    )
+    cannot = (
+        r"^The 'network' parameter is not a model that Keras [\d.]+ can build from class '{}' \(.+\); pass "
+        r"model\.to_json\(\) of a model with one input and one output\.$"
+    )
     no_model = r"^The 'network' parameter is JSON but not a Keras model; pass model\.to_json\(\) of a Keras model\.$"
     return {
-        "no JSON": ("conv5-conv5", r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$"),
-        "cut JSON": (sound[:-9], r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$"),
-        "a deep nest": ("[" * 100_000, r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$"),
+        "no JSON": (
+            "conv5-conv5",
+            r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$",
+        ),
+        "cut JSON": (
+            sound[:-9],
+            r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$",
+        ),
+        "a deep nest": (
+            "[" * 100_000,
+            r"^The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\.$",
+        ),
         "a list": ("[1, 2]", no_model),
         "a number": ("3", no_model),
         "a dict": ('{"layers": []}', no_model),
-        "a layer": (json.dumps({"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}, "registered_name": None}), cannot.format("Dense")),
+        "a layer": (
+            json.dumps(
+                {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}, "registered_name": None}
+            ),
+            cannot.format("Dense"),
+        ),
         "an unknown layer": (changed(sound, '"Flatten"', '"Flattest"'), cannot.format("Sequential")),
         "a broken layer": (changed(sound, '"units": 2', '"units": -2'), cannot.format("Sequential")),
         "Lambda": (network_json(layers.Lambda(lambda x: x * 2), flat(), last()), code.format("Lambda")),
         "a registered class": (network_json(Twice(), flat(), last()), code.format("Twice")),
         "a foreign module": (changed(sound, '"module": "keras.layers"', '"module": "os"'), code.format(r"\w+")),
-        "a module that looks like Keras": (changed(sound, '"module": "keras.layers"', '"module": "kerasy.layers"'), code.format(r"\w+")),
-        "another image": (network_json(flat(), last(), shape=(3, 3, 1)), r"^The 'network' parameter takes input of shape \[3, 3, 1\], but the rows are images of shape \[2, 2, 1\]; change the network's Input or set inputShape\.$"),
-        "flat input": (network_json(last(), shape=(4,)), r"^The 'network' parameter takes input of shape \[4\], but the rows are images of shape \[2, 2, 1\]; change the network's Input or set inputShape\.$"),
-        "three classes": (network_json(flat(), layers.Dense(3, activation="softmax")), r"^The 'network' parameter gives output of shape \[3\], but there are 2 classes; end it with Dense\(2, activation='softmax'\)\.$"),
-        "a map": (network_json(layers.Dense(2, activation="softmax")), r"^The 'network' parameter gives output of shape \[2, 2, 2\], but there are 2 classes; end it with Dense\(2, activation='softmax'\)\.$"),
-        "logits": (network_json(flat(), layers.Dense(2)), r"^The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\.$"),
-        "sigmoid": (network_json(flat(), layers.Dense(2, activation="sigmoid")), r"^The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\.$"),
-        "two outputs": (two_outputs, r"^The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one output|end it with Dense\(2, activation='softmax'\))\.$"),
-        "two inputs": (two_inputs, r"^The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one output|change the network's Input or set inputShape)\.$"),
-        "its own rescaling": (network_json(layers.Rescaling(1 / 255), flat(), last()), r"^The 'network' parameter rescales its input itself \(layer 'rescaling\w*'\) and 'standardization' is True, so it would be done twice; set standardization=False or take the layer out\.$"),
-    }  # fmt: skip
+        "a module that looks like Keras": (
+            changed(sound, '"module": "keras.layers"', '"module": "kerasy.layers"'),
+            code.format(r"\w+"),
+        ),
+        "another image": (
+            network_json(flat(), last(), shape=(3, 3, 1)),
+            r"^The 'network' parameter takes input of shape \[3, 3, 1\], but the rows are images of shape "
+            r"\[2, 2, 1\]; change the network's Input or set inputShape\.$",
+        ),
+        "flat input": (
+            network_json(last(), shape=(4,)),
+            r"^The 'network' parameter takes input of shape \[4\], but the rows are images of shape \[2, 2, "
+            r"1\]; change the network's Input or set inputShape\.$",
+        ),
+        "three classes": (
+            network_json(flat(), layers.Dense(3, activation="softmax")),
+            r"^The 'network' parameter gives output of shape \[3\], but there are 2 classes; end it with "
+            r"Dense\(2, activation='softmax'\)\.$",
+        ),
+        "a map": (
+            network_json(layers.Dense(2, activation="softmax")),
+            r"^The 'network' parameter gives output of shape \[2, 2, 2\], but there are 2 classes; end it "
+            r"with Dense\(2, activation='softmax'\)\.$",
+        ),
+        "logits": (
+            network_json(flat(), layers.Dense(2)),
+            r"^The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\.$",
+        ),
+        "sigmoid": (
+            network_json(flat(), layers.Dense(2, activation="sigmoid")),
+            r"^The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\.$",
+        ),
+        "two outputs": (
+            two_outputs,
+            r"^The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one "
+            r"output|end it with Dense\(2, activation='softmax'\))\.$",
+        ),
+        "two inputs": (
+            two_inputs,
+            r"^The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one "
+            r"output|change the network's Input or set inputShape)\.$",
+        ),
+        "its own rescaling": (
+            network_json(layers.Rescaling(1 / 255), flat(), last()),
+            r"^The 'network' parameter rescales its input itself \(layer 'rescaling\w*'\) and "
+            r"'standardization' is True, so it would be done twice; set standardization=False or take the "
+            r"layer out\.$",
+        ),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -504,16 +673,58 @@ def test_every_bad_network_is_tried(bad_networks):
 # -------------------------------------------------- fit: what the driver finds out by a look at the rows
 
 LOOK = {
-    "no square": ("array", [CELL[:3]] * 2, r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, which is no square image of one channel; set 'inputShape' to \[height, width, channels\]\.$"),
-    "no numbers": ("array", [[]], r"^Column 'features' .* has 0 numbers a row, which is no square image .*; set 'inputShape' to"),
-    "vectors of no square": ("vector", [Vectors.sparse(7, {})], r"^Column 'features' .* has 7 numbers a row, which is no square image .*; set 'inputShape' to"),
-    "bytes of no square": ("bytes", [bytes(12)], r"^Column 'features' .* has 12 numbers a row, which is no square image .*; set 'inputShape' to"),
-    "unreadable image": ("bytes", [FORMS["bytes"].faults["unreadable PNG"][0]], r"^Column 'features' \(parameter 'featuresCol'\) begins with an unreadable image \(its header cannot be read\); set 'inputShape' to \[height, width, channels\]\.$"),
-    "unreadable images": ("image", [None, struct(b"", -1, -1, -1)], r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is nothing to fit\.$"),
-    "only nulls": ("array", [None, None], r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is nothing to fit\.$"),
-    "no rows": ("array", [], r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is nothing to fit\.$"),
-    "no images": ("image", [], r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is nothing to fit\.$"),
-}  # fmt: skip
+    "no square": (
+        "array",
+        [CELL[:3]] * 2,
+        r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, which is no square image of one "
+        r"channel; set 'inputShape' to \[height, width, channels\]\.$",
+    ),
+    "no numbers": (
+        "array",
+        [[]],
+        r"^Column 'features' .* has 0 numbers a row, which is no square image .*; set 'inputShape' to",
+    ),
+    "vectors of no square": (
+        "vector",
+        [Vectors.sparse(7, {})],
+        r"^Column 'features' .* has 7 numbers a row, which is no square image .*; set 'inputShape' to",
+    ),
+    "bytes of no square": (
+        "bytes",
+        [bytes(12)],
+        r"^Column 'features' .* has 12 numbers a row, which is no square image .*; set 'inputShape' to",
+    ),
+    "unreadable image": (
+        "bytes",
+        [FORMS["bytes"].faults["unreadable PNG"][0]],
+        r"^Column 'features' \(parameter 'featuresCol'\) begins with an unreadable image \(its header cannot "
+        r"be read\); set 'inputShape' to \[height, width, channels\]\.$",
+    ),
+    "unreadable images": (
+        "image",
+        [None, struct(b"", -1, -1, -1)],
+        r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is "
+        r"nothing to fit\.$",
+    ),
+    "only nulls": (
+        "array",
+        [None, None],
+        r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is "
+        r"nothing to fit\.$",
+    ),
+    "no rows": (
+        "array",
+        [],
+        r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is "
+        r"nothing to fit\.$",
+    ),
+    "no images": (
+        "image",
+        [],
+        r"^The DataFrame has no rows with a usable column 'features' \(parameter 'featuresCol'\); there is "
+        r"nothing to fit\.$",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", LOOK)
@@ -562,7 +773,8 @@ def test_fit_does_not_infer_a_thousand_classes(spark, no_training, label, said):
         return
     text = refused(classifier.fit, labelled(spark, [0.0, label]))
     assert re.search(
-        rf"^Column 'label' \(parameter 'labelCol'\) holds label {said}; more than 1000 classes are not inferred from the "
+        rf"^Column 'label' \(parameter 'labelCol'\) holds label {said}; more than 1000 classes are not "
+        rf"inferred from the "
         r"data: set 'numClasses' if there are so many, or index the labels\.$",
         text,
     ), text
@@ -711,11 +923,24 @@ def test_skipped_rows_are_counted_once_in_bags_that_share_them(spark):
 
 COLUMNS = ["prediction", "rawPrediction", "probability"]
 WRONG_COLUMNS = {
-    "no features": (lambda df: df.drop("features"), r"^The DataFrame has no column 'features' \(parameter 'featuresCol'\), only .*; set 'featuresCol'\.$"),
-    "features twice": (lambda df: df.select("*", "features"), r"more than one column 'features' \(parameter 'featuresCol'\)"),
-    "text": (lambda df: df.withColumn("features", F.lit("1 2 3")), rf"^Column 'features' .* is of type string, {NOT_FEATURES}"),
-    "vector of another length": (lambda df: assembled(df, 3), r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, but inputShape \[2, 2, 1\] needs 4; set 'inputShape'"),
-}  # fmt: skip
+    "no features": (
+        lambda df: df.drop("features"),
+        r"^The DataFrame has no column 'features' \(parameter 'featuresCol'\), only .*; set 'featuresCol'\.$",
+    ),
+    "features twice": (
+        lambda df: df.select("*", "features"),
+        r"more than one column 'features' \(parameter 'featuresCol'\)",
+    ),
+    "text": (
+        lambda df: df.withColumn("features", F.lit("1 2 3")),
+        rf"^Column 'features' .* is of type string, {NOT_FEATURES}",
+    ),
+    "vector of another length": (
+        lambda df: assembled(df, 3),
+        r"^Column 'features' \(parameter 'featuresCol'\) has 3 numbers a row, but inputShape \[2, 2, 1\] "
+        r"needs 4; set 'inputShape'",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", WRONG_COLUMNS)
@@ -963,7 +1188,8 @@ def test_load_refuses_a_model_of_another_kind(spark, tmp_path):
     for cls in (CNNEnsembleClassificationModel, CNNEnsembleClassifier):
         text = load_refused(tmp_path / "lr", cls=cls)
         assert text.endswith(
-            f" holds a org.apache.spark.ml.classification.LogisticRegressionModel, not a spark_cnn_ensemble.{cls.__name__}"
+            f" holds a org.apache.spark.ml.classification.LogisticRegressionModel, not a "
+            f"spark_cnn_ensemble.{cls.__name__}"
             "; load it with that class."
         ), text
 
@@ -989,12 +1215,24 @@ def test_load_refuses_another_format(damaged, version):
 
 DAMAGE = "is damaged: (its|the) .*; copy or save the model again\\.$"
 METADATA = {
-    "cut": (lambda text: text[: len(text) // 2], r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)"),
-    "no JSON": (lambda text: "Dear diary", r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)"),
-    "a list": (lambda text: "[1]", r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)"),
-    "a number": (lambda text: "7", r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)"),
+    "cut": (
+        lambda text: text[: len(text) // 2],
+        r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)",
+    ),
+    "no JSON": (
+        lambda text: "Dear diary",
+        r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)",
+    ),
+    "a list": (
+        lambda text: "[1]",
+        r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)",
+    ),
+    "a number": (
+        lambda text: "7",
+        r"is not a saved CNNEnsembleClassificationModel: its metadata cannot be read \(.+\)",
+    ),
     "a dict": (lambda text: "{}", r"is not a saved CNNEnsembleClassificationModel"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", METADATA)

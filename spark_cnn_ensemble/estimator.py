@@ -329,7 +329,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """Select, cast and rename to the wire's columns, and refuse or leave out what cannot be used."""
         weight, identity = columns["weight"], columns["id"]
         faults = [features.fault, rows.label_fault(label, self.getLabelCol(), num_classes)]
-        hashed = [features.cells, label]
+        hashed = [features.content, label]
         name = features.name
         if weight is not None:
             faults.append(rows.weight_fault(weight, self.getWeightCol()))

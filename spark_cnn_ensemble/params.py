@@ -114,7 +114,7 @@ class HasBagging(Params):
     )
     idCol: Param[str] = _param(
         "idCol",
-        "column that identifies a row for the draw; unset: a hash of the row's features and label, so that "
+        "column that identifies a row for the draw; unset: a hash of the row's features, label and weight, so that "
         "exact duplicates share a bag.",
         TypeConverters.toString,
     )

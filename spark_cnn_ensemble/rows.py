@@ -40,6 +40,7 @@ class Features:
     cells: Column
     fault: Column
     name: Column  # what the user knows the row by, or null
+    content: Column  # what identifies the row where nothing else does: the same for all forms of arrays
 
 
 def column(name: str) -> Column:
@@ -116,7 +117,8 @@ def features(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Feat
             )
             .when(F.length(cells) != pixels.size, F.lit("is an image whose data is cut short"))
         )
-    return Features(pixels, cells, F.concat(F.lit(f"column '{name}' "), fault), origin)
+    content = cells.cast("array<float>") if form == "array" else cells
+    return Features(pixels, cells, F.concat(F.lit(f"column '{name}' "), fault), origin, content)
 
 
 def cells_of_known_size(features: Features, refuse: bool) -> Column:

@@ -534,6 +534,7 @@ def networks():
 
     flat, last = layers.Flatten, lambda: layers.Dense(2, activation="softmax")
     sound = network_json(flat(), last())
+    registered = network_json(Twice(), flat(), last())
     image = keras.Input((2, 2, 1))
     hidden = flat()(image)
     two_outputs = keras.Model(image, [last()(hidden), last()(hidden)]).to_json()
@@ -573,7 +574,11 @@ def networks():
         "an unknown layer": (changed(sound, '"Flatten"', '"Flattest"'), cannot.format("Sequential")),
         "a broken layer": (changed(sound, '"units": 2', '"units": -2'), cannot.format("Sequential")),
         "Lambda": (network_json(layers.Lambda(lambda x: x * 2), flat(), last()), code.format("Lambda")),
-        "a registered class": (network_json(Twice(), flat(), last()), code.format("Twice")),
+        "a registered class": (registered, code.format("Twice")),
+        "a registered class of no module": (
+            changed(registered, json.dumps(Twice.__module__), "null"),  # as a notebook's are
+            code.format("Twice"),
+        ),
         "a foreign module": (changed(sound, '"module": "keras.layers"', '"module": "os"'), code.format(r"\w+")),
         "a module that looks like Keras": (
             changed(sound, '"module": "keras.layers"', '"module": "kerasy.layers"'),
@@ -643,6 +648,7 @@ NETWORKS = [
     "a broken layer",
     "Lambda",
     "a registered class",
+    "a registered class of no module",
     "a foreign module",
     "a module that looks like Keras",
     "another image",

@@ -25,9 +25,10 @@ from spark_cnn_ensemble.worker.member import (
     unpack_weights,
 )
 from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.optimizers import KerasOptimizer
 from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded, narrowest, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal, refusal_in, refusing_in_python
-from spark_cnn_ensemble.worker.training import Trainer, _KerasOptimizer, _mean_and_variance, train_member
+from spark_cnn_ensemble.worker.training import Trainer, _mean_and_variance, train_member
 from spark_cnn_ensemble.worker.voting import (
     BLOCK_ROWS,
     VotingPlan,
@@ -770,7 +771,7 @@ def test_seeds_differ(some):
 def keras_step(plan):
     """A trainer that steps by Keras' own optimizer."""
     trainer = Trainer(plan)
-    trainer._step = _KerasOptimizer(trainer.network, plan)
+    trainer._step = KerasOptimizer(trainer.network.trainable_variables, plan.optimizer, plan.learning_rate)
     trainer._reset_step = [(variable, variable.numpy()) for variable in trainer._step.state]
     return trainer
 

@@ -25,13 +25,13 @@ from spark_cnn_ensemble.worker.member import (
     split_weights,
 )
 from spark_cnn_ensemble.worker.network import build_network
+from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Refusal
 
 # The weights of a member in parts of `PART_BYTES`; its report, as JSON, comes with part 0.
 TRAINED_SCHEMA = "member int, part int, bytes binary, report string"
 
 _VALIDATION_BATCH = 500
-_ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras.optimizers.Adam
 
 
 def train_members(frames: Iterable[pd.DataFrame], plan: TrainingPlan) -> Iterator[pd.DataFrame]:
@@ -110,17 +110,38 @@ class Trainer:
     """A network with its compiled epoch, ready to train any number of members of one plan, one after the other."""
 
     def __init__(self, plan: TrainingPlan) -> None:
-        import tensorflow as tf
 
         self.plan = plan
         self.network = build_network(plan.architecture)
         if plan.precision == "bfloat16":
-            _compute_in_bfloat16(self.network)
-        self._trainable = [variable.value for variable in self.network.trainable_variables]
-        self._step = _FusedAdam(self._trainable) if plan.optimizer == "adam" else _KerasOptimizer(self.network, plan)
+            compute_in_bfloat16(self.network)
+        variables = self.network.trainable_variables
+        self._trainable = [variable.value for variable in variables]
+        fused = plan.optimizer == "adam"
+        self._step: Any = (
+            FusedAdam(self._trainable) if fused else KerasOptimizer(variables, plan.optimizer, plan.learning_rate)
+        )
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
-        self._epoch = tf.function(self._run_epoch, reduce_retracing=True)
-        self._evaluate = tf.function(self._run_evaluation, reduce_retracing=True)
+        self._epoch = functools.cache(self._compile_epoch)
+        self._evaluate = functools.cache(self._compile_evaluation)
+
+    def _compile_epoch(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        whole = tf.TensorSpec([], tf.int32)
+        return tf.function(self._run_epoch, [*self._examples(images), tf.TensorSpec([None], tf.int32), *[whole] * 3])
+
+    def _compile_evaluation(self, images: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.function(self._run_evaluation, self._examples(images))
+
+    def _examples(self, images: Any) -> list[Any]:
+        """Any number of examples: told beforehand, so that no bag's size makes TensorFlow trace again."""
+        import tensorflow as tf
+
+        shape = [None, *self.plan.architecture.input_shape]
+        return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
     def train(self, bag: Bag) -> tuple[list[np.ndarray], dict[str, list[float]]]:
         """Train a member from fresh weights.
@@ -138,7 +159,8 @@ class Trainer:
         seed = plan.member_seed(bag.member)
         self._reset(seed, bag.training)
         rng = np.random.default_rng(seed)
-        training, validation = _Tensors(bag.training), _Tensors(bag.validation)
+        training, validation = _tensors(bag.training), _tensors(bag.validation)
+        run_epoch, evaluate = self._epoch(training[0].dtype), self._evaluate(training[0].dtype)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
         steps = -(-len(positions) // plan.batch_size)
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
@@ -146,11 +168,11 @@ class Trainer:
         for epoch in range(plan.epochs):
             order = tf.constant(rng.permutation(positions))
             first, last = tf.constant(epoch * steps), tf.constant(plan.epochs * steps)
-            measured = self._epoch(*training.arguments, order, first, last, tf.constant(seed))
+            measured = run_epoch(*training, order, first, last, tf.constant(seed))
             self._record(history, "", measured, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
-            measured = self._evaluate(*validation.arguments)
+            measured = evaluate(*validation)
             self._record(history, "val_", measured, len(bag.validation), bag.member, epoch)
             if history["val_loss"][-1] < best_loss:
                 best_loss, waited = history["val_loss"][-1], 0
@@ -204,7 +226,7 @@ class Trainer:
             target = tf.gather(labels, index)
             with tf.GradientTape() as tape:
                 output = self.network(tf.cast(batch, tf.float32), training=True)
-                losses = _cross_entropy(target, output, None if weights is None else tf.gather(weights, index))
+                losses = _cross_entropy(target, output) * tf.gather(weights, index)
                 loss = tf.reduce_mean(losses)
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
@@ -221,9 +243,7 @@ class Trainer:
         for begin in tf.range(0, count, _VALIDATION_BATCH):
             span = slice(begin, begin + _VALIDATION_BATCH)
             output = self.network(tf.cast(images[span], tf.float32), training=False)
-            total_loss += tf.reduce_sum(
-                _cross_entropy(labels[span], output, None if weights is None else weights[span])
-            )
+            total_loss += tf.reduce_sum(_cross_entropy(labels[span], output) * weights[span])
             total_right += _number_right(labels[span], output)
         return total_loss, total_right
 
@@ -239,23 +259,19 @@ class Trainer:
         return np.float32(self.plan.learning_rate) * factor
 
 
-class _Tensors:
-    """Examples as tensors; weights are divided by their mean, so that they do not scale the learning rate."""
+def _tensors(examples: Examples) -> tuple[Any, Any, Any]:
+    """Images, labels and weights; weights are divided by their mean, so that they do not scale the learning rate."""
+    import tensorflow as tf
 
-    def __init__(self, examples: Examples) -> None:
-        import tensorflow as tf
-
-        weights = examples.weights
-        if weights is not None and len(examples):
-            weights = tf.constant(weights / max(weights.mean(dtype=np.float64), np.finfo(np.float32).tiny), tf.float32)
-        self.arguments = (tf.constant(examples.images), tf.constant(examples.labels), weights)
+    weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
+    mean = max(weights.mean(dtype=np.float64), np.finfo(np.float32).tiny) if len(weights) else 1.0
+    return tf.constant(examples.images), tf.constant(examples.labels), tf.constant(weights / mean, tf.float32)
 
 
-def _cross_entropy(target: Any, output: Any, weights: Any) -> Any:
+def _cross_entropy(target: Any, output: Any) -> Any:
     import keras
 
-    losses = keras.losses.sparse_categorical_crossentropy(target, output)
-    return losses if weights is None else losses * weights
+    return keras.losses.sparse_categorical_crossentropy(target, output)
 
 
 def _number_right(target: Any, output: Any) -> Any:
@@ -280,64 +296,3 @@ def _mean_and_variance(images: np.ndarray) -> list[np.ndarray]:
         mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
         variance = images.var(axis=(0, 1, 2), dtype=np.float64)
     return [mean.astype(np.float32), np.where(variance > 1e-12, variance, 1.0).astype(np.float32)]
-
-
-def _compute_in_bfloat16(network: Any) -> None:
-    """Mixed precision: weights stay float32, and so does the last layer, whose probabilities the loss is made of."""
-    import keras
-
-    def leaves(model: Any) -> Iterator[Any]:
-        for layer in model.layers:
-            if hasattr(layer, "layers"):
-                yield from leaves(layer)
-            else:
-                yield layer
-
-    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
-    for layer in list(leaves(network))[:-1]:
-        layer.dtype_policy = policy
-
-
-class _FusedAdam:
-    """Adam as one TensorFlow operation a variable; the same update as keras.optimizers.Adam."""
-
-    def __init__(self, variables: list[Any]) -> None:
-        import tensorflow as tf
-
-        self._moments = [(v, tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables]
-        self.state = [moment for _, *moments in self._moments for moment in moments]
-
-    def __call__(self, gradients: Any, step: Any, rate: Any) -> None:
-        import tensorflow as tf
-
-        power = tf.cast(step + 1, tf.float32)
-        for (variable, first, second), gradient in zip(self._moments, gradients, strict=True):
-            if gradient is not None:
-                tf.raw_ops.ResourceApplyAdam(
-                    var=variable.handle,
-                    m=first.handle,
-                    v=second.handle,
-                    beta1_power=tf.pow(_ADAM["beta1"], power),
-                    beta2_power=tf.pow(_ADAM["beta2"], power),
-                    lr=rate,
-                    grad=gradient,
-                    **_ADAM,
-                )
-
-
-class _KerasOptimizer:
-    """Any optimizer that Keras knows by name."""
-
-    def __init__(self, network: Any, plan: TrainingPlan) -> None:
-        import keras
-
-        self._variables = network.trainable_variables
-        config = {"class_name": plan.optimizer, "config": {"learning_rate": plan.learning_rate}}
-        self._optimizer = keras.optimizers.get(config)
-        self._optimizer.build(self._variables)
-        self.state = [variable.value for variable in self._optimizer.variables]
-
-    def __call__(self, gradients: Any, step: Any, rate: Any) -> None:
-        self._optimizer.learning_rate = rate
-        pairs = [(g, v) for g, v in zip(gradients, self._variables, strict=True) if g is not None]
-        self._optimizer.apply_gradients(pairs)

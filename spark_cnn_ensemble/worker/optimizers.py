@@ -1,0 +1,73 @@
+"""The step of an optimizer, and the precision that it is computed in; called by training.
+
+An optimizer has a `state`, the variables to reset for another member, and is called with gradients (None where there is
+none), the number of the step from 0, and the learning rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras.optimizers.Adam
+
+
+class FusedAdam:
+    """Adam as one TensorFlow operation a variable; the same update as keras.optimizers.Adam."""
+
+    def __init__(self, variables: list[Any]) -> None:
+        import tensorflow as tf
+
+        self._moments = [(v, tf.Variable(tf.zeros_like(v)), tf.Variable(tf.zeros_like(v))) for v in variables]
+        self.state = [moment for _, *moments in self._moments for moment in moments]
+
+    def __call__(self, gradients: Any, step: Any, rate: Any) -> None:
+        import tensorflow as tf
+
+        power = tf.cast(step + 1, tf.float32)
+        for (variable, first, second), gradient in zip(self._moments, gradients, strict=True):
+            if gradient is not None:
+                tf.raw_ops.ResourceApplyAdam(
+                    var=variable.handle,
+                    m=first.handle,
+                    v=second.handle,
+                    beta1_power=tf.pow(_ADAM["beta1"], power),
+                    beta2_power=tf.pow(_ADAM["beta2"], power),
+                    lr=rate,
+                    grad=gradient,
+                    **_ADAM,
+                )
+
+
+class KerasOptimizer:
+    """Any optimizer that Keras knows by name."""
+
+    def __init__(self, variables: list[Any], name: str, learning_rate: float) -> None:
+        import keras
+
+        self._variables = variables
+        config = {"class_name": name, "config": {"learning_rate": learning_rate}}
+        self._optimizer = keras.optimizers.get(config)
+        self._optimizer.build(self._variables)
+        self.state = [variable.value for variable in self._optimizer.variables]
+
+    def __call__(self, gradients: Any, step: Any, rate: Any) -> None:
+        self._optimizer.learning_rate = rate
+        pairs = [(g, v) for g, v in zip(gradients, self._variables, strict=True) if g is not None]
+        self._optimizer.apply_gradients(pairs)
+
+
+def compute_in_bfloat16(network: Any) -> None:
+    """Mixed precision: weights stay float32, and so does the last layer, whose probabilities the loss is made of."""
+    import keras
+
+    def leaves(model: Any) -> Iterator[Any]:
+        for layer in model.layers:
+            if hasattr(layer, "layers"):
+                yield from leaves(layer)
+            else:
+                yield layer
+
+    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    for layer in list(leaves(network))[:-1]:
+        layer.dtype_policy = policy

@@ -349,7 +349,9 @@ def test_09_forms_of_features(spark, digits, model):
         expected_votes = expected_votes or found
         assert found == expected_votes, name
         # What is no array of numbers hashes in its own way, so there a row needs an id to be drawn alike.
-        for identity in ({}, {"idCol": "id"}) if name == "shorts" else ({"idCol": "id"},) if name == "raw" else ({},):
+        for identity in (
+            ({}, {"idCol": "id"}) if name == "shorts" else ({"idCol": "id"},) if name in ("raw", "image") else ({},)
+        ):
             fitted = weights_of(small(numMembers=1, **identity).fit(one))
             assert fitted == expected_members.setdefault(tuple(identity), fitted), name
     wide.unpersist()

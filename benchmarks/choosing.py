@@ -19,9 +19,8 @@ SETTINGS = [
     ("subsample", 0.1, 10, 5),
     ("subsample", 0.5, 10, 3),
     ("subsample", 1.0, 10, 1),
-    ("subsample", 1.0, 10, 3),
     ("bootstrap", 1.0, 10, 3),
-    ("subsample", 1.0, 10, 5),
+    ("subsample", 1.0, 10, 3),
 ]
 SIZES = (1, 2, 3, 5, 7, 10)
 

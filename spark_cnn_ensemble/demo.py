@@ -30,7 +30,7 @@ RECIPE: dict[str, Any] = {
     "numClasses": 10,
     "inputShape": [28, 28, 1],
 }
-MEMBERS = 8
+MEMBERS = 6
 
 
 def run_demo(spark: SparkSession) -> None:

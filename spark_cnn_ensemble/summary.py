@@ -5,7 +5,7 @@ Nothing here touches Spark.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -103,7 +103,7 @@ class CNNEnsembleTrainingSummary:
         return {"rows": self.rows, "skippedRows": self.skippedRows, "seconds": self.seconds}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CNNEnsembleEvaluation:
     """The members and their vote, measured on labelled rows.
 
@@ -117,9 +117,16 @@ class CNNEnsembleEvaluation:
         Rows that could not be used and were left out.
     """
 
-    confusionMatrix: np.ndarray = field(repr=False)
+    confusionMatrix: np.ndarray
     memberAccuracies: np.ndarray
     skippedRows: int
+
+    def __repr__(self) -> str:
+        members = self.memberAccuracies
+        return (
+            f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
+            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
+        )
 
     @property
     def rows(self) -> int:

@@ -24,7 +24,7 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 RECIPE: dict[str, Any] = {
     "bagging": "subsample",
     "subsamplingRate": 1.0,
-    "epochs": 3,
+    "epochs": 2,
     "learningRate": 2e-3,
     "randomShift": 2,
     "numClasses": 10,

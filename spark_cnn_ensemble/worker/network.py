@@ -85,7 +85,7 @@ def _built_in(architecture: Architecture, image: Any) -> Any:
     from keras import layers
 
     kernel = architecture.kernel_size
-    # Without padding the network costs about a third of what it costs with it, and votes as well; small images
+    # Without padding the network costs about half of what it costs with it, and votes as well; small images
     # cannot afford the pixels that it takes from their edges.
     padding = "valid" if _survives_valid(architecture) else "same"
     hidden = image

@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="the main job on MNIST: one CNN against an ensemble, in two to three minutes")
+    demo = commands.add_parser("demo", help="the main job on MNIST: one CNN against an ensemble, two to three minutes")
     demo.add_argument("--master", metavar="URL", help="Spark master (all cores of this machine, or spark-submit's)")
     demo.set_defaults(run=_demo)
 

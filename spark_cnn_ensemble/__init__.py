@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
     from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-    from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, CNNEnsembleTrainingSummary, MemberSummary
+    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
+    from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, OutOfBag
 
 __version__ = "0.1.0"
 
 _HOME = {
     "CNNEnsembleClassifier": "estimator",
     "CNNEnsembleClassificationModel": "model",
-    "CNNEnsembleEvaluation": "summary",
+    "CNNEnsembleEvaluation": "votes",
     "CNNEnsembleTrainingSummary": "summary",
     "MemberSummary": "summary",
+    "OutOfBag": "votes",
 }
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "CNNEnsembleEvaluation",
     "CNNEnsembleTrainingSummary",
     "MemberSummary",
+    "OutOfBag",
 ]
 
 

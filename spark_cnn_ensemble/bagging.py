@@ -7,6 +7,7 @@ cluster, in any order, after any retry; `copies_in_bag` is that function.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -28,12 +29,16 @@ def copies_in_bag(key: Column, member: Column, bagging: str, rate: float, num_me
     """
     if bagging == "disjoint":
         return (_only_bag(key, num_members, seed) == member).cast("int")
-    # 53 bits of the hash make a double in [0, 1).
-    uniform = F.shiftrightunsigned(F.xxhash64(key, F.lit(seed), member), 11) * F.lit(2.0**-53)
+    uniform = _uniform(key, F.lit(seed), member)
     if bagging == "subsample":
         return (uniform < rate).cast("int")
     bounds = F.array(*[F.lit(bound) for bound in _poisson_cdf(rate)])
     return F.size(F.filter(bounds, lambda bound: bound <= uniform))
+
+
+def _uniform(*hashed: Column) -> Column:
+    # 53 bits of the hash make a double in [0, 1).
+    return F.shiftrightunsigned(F.xxhash64(*hashed), 11) * F.lit(2.0**-53)
 
 
 def _only_bag(key: Column, num_members: int, seed: int) -> Column:
@@ -51,43 +56,74 @@ def _poisson_cdf(rate: float) -> list[float]:
     return cdf
 
 
-def draw(rows: DataFrame, bagging: str, rate: float, num_members: int, seed: int) -> DataFrame:
-    """Give each row to the members in whose bags it is; validation rows go to every member.
+def in_bag_share(bagging: str, rate: float, num_members: int) -> float:
+    """Probability that a row is in the bag of a given member."""
+    return {"disjoint": 1 / num_members, "subsample": rate, "bootstrap": 1 - math.exp(-rate)}[bagging]
+
+
+def ticket(key: Column, seed: int) -> Column:
+    """A number in [0, 1) by which rows are drawn into the out-of-bag sample: the lowest tickets win."""
+    return _uniform(key, F.lit(seed), F.lit("ticket"))
+
+
+def bags(
+    key: Column, validates: Column, bagging: str, rate: float, num_members: int, seed: int, spare: Column | None = None
+) -> Column:
+    """The bags that a row goes to.
+
+    Validation rows go to every member. A row of no bag goes nowhere, unless `spare` says that it may serve to estimate
+    out-of-bag accuracy: then one member takes it along.
 
     Parameters
     ----------
-    rows : DataFrame
-        With columns row_key (bigint) and validates (boolean).
+    key : Column
+        bigint, the row's key.
+    validates : Column
+        boolean.
+    spare : Column, optional
+        boolean.
 
     Returns
     -------
-    DataFrame
-        A row for each bag that a row is in: `rows` without validates, and member, copies and counts_here (see
-        `worker.bag.BAG_COLUMNS`).
+    Column
+        array<struct<member int, copies int>>; copies is 0 where the row is not trained on.
     """
-    key = F.col("row_key")
     members = F.sequence(F.lit(0), F.lit(num_members - 1))
 
     def holds(member: Column, copies: Column) -> Column:
         return F.struct(member.alias("member"), copies.alias("copies"))
 
     if bagging == "disjoint":
-        bags = F.array(holds(_only_bag(key, num_members, seed), F.lit(1)))
+        drawn = F.array(holds(_only_bag(key, num_members, seed), F.lit(1)))
     else:
-        bags = F.filter(
+        drawn = F.filter(
             F.transform(
                 members, lambda member: holds(member, copies_in_bag(key, member, bagging, rate, num_members, seed))
             ),
             lambda bag: bag["copies"] > 0,
         )
-    everywhere = F.transform(members, lambda member: holds(member, F.lit(0)))
-    bags = F.when(F.col("validates"), everywhere).otherwise(bags)
-    others = [F.col(name) for name in rows.columns if name != "validates"]
-    return rows.select(*others, F.posexplode(bags).alias("position", "bag")).select(
+    chosen = F.when(validates, F.transform(members, lambda member: holds(member, F.lit(0))))
+    if spare is not None and bagging != "disjoint":
+        guest = F.array(holds(_only_bag(key, num_members, seed), F.lit(0)))
+        chosen = chosen.when((F.size(drawn) == 0) & spare, guest)
+    return chosen.otherwise(drawn)
+
+
+def draw(rows: DataFrame) -> DataFrame:
+    """A row for each bag that a row is in: column bags becomes member, copies and counts_here.
+
+    See `worker.bag.BAG_COLUMNS`.
+    """
+    others = [F.col(name) for name in rows.columns if name != "bags"]
+    return rows.select(*others, F.posexplode("bags").alias("position", "bag")).select(
         *others, "bag.member", "bag.copies", (F.col("position") == 0).alias("counts_here")
     )
 
 
-def place(drawn: DataFrame, num_members: int) -> DataFrame:
-    """Put the bag of member i, and nothing else, in partition i."""
-    return drawn.repartitionById(num_members, F.col("member"))
+def place(drawn: DataFrame, members: Sequence[int], num_members: int) -> DataFrame:
+    """Put the bag of `members[i]`, and nothing else, in partition i; other members' bags are left out."""
+    if len(members) == num_members:
+        return drawn.repartitionById(num_members, F.col("member"))
+    chosen = F.array(*[F.lit(member) for member in members])
+    index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
+    return drawn.where(F.array_contains(chosen, F.col("member"))).repartitionById(len(members), index)

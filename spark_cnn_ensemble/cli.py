@@ -24,7 +24,8 @@ from spark_cnn_ensemble.datasets import read_text_matrix
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.persistence import refuse_existing, write_whole
-from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, MemberSummary
+from spark_cnn_ensemble.summary import MemberSummary
+from spark_cnn_ensemble.votes import CNNEnsembleEvaluation
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"

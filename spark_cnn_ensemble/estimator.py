@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import functools
-import json
+import dataclasses
 import time
+import warnings
+from importlib.metadata import version
 from typing import Any
 
 from pyspark import keyword_only
 from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.util import MLReadable, MLWritable
-from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble import bagging, rows
+from spark_cnn_ensemble.checkpoint import Checkpoint
 from spark_cnn_ensemble.ensemble import Ensemble
+from spark_cnn_ensemble.fitting import Trained, training
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.out_of_bag import Draw, sample_size, vote_on_sample
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, check_thresholds, optional
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
+from spark_cnn_ensemble.progress import Progress
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
-from spark_cnn_ensemble.transport import collect_weights
-from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
+from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, BagRules
 from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.network import Architecture, check_network
-from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, train_members
+
+# A warning is given where fewer than this share of the rows have a key of their own, as far as HyperLogLog can tell.
+_SHARED_KEYS = 0.8
 
 
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
@@ -90,6 +94,13 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         earlyStoppingPatience: int = 0,
         precision: str = "float32",
         seed: int = 17,
+        oobSampleSize: int = 1000,
+        maxMemoryInMB: int = 1024,
+        checkpointDir: str = "",
+        minMembers: int | None = None,
+        verbose: int = 1,
+        uncertaintyCol: str = "",
+        memberPredictionsCol: str = "",
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
@@ -211,6 +222,34 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """Sets the value of seed."""
         return self._set(seed=value)
 
+    def setOobSampleSize(self, value: int) -> CNNEnsembleClassifier:
+        """Sets the value of oobSampleSize."""
+        return self._set(oobSampleSize=value)
+
+    def setMaxMemoryInMB(self, value: int) -> CNNEnsembleClassifier:
+        """Sets the value of maxMemoryInMB."""
+        return self._set(maxMemoryInMB=value)
+
+    def setCheckpointDir(self, value: str) -> CNNEnsembleClassifier:
+        """Sets the value of checkpointDir."""
+        return self._set(checkpointDir=value)
+
+    def setMinMembers(self, value: int) -> CNNEnsembleClassifier:
+        """Sets the value of minMembers."""
+        return self._set(minMembers=value)
+
+    def setVerbose(self, value: int) -> CNNEnsembleClassifier:
+        """Sets the value of verbose."""
+        return self._set(verbose=value)
+
+    def setUncertaintyCol(self, value: str) -> CNNEnsembleClassifier:
+        """Sets the value of uncertaintyCol."""
+        return self._set(uncertaintyCol=value)
+
+    def setMemberPredictionsCol(self, value: str) -> CNNEnsembleClassifier:
+        """Sets the value of memberPredictionsCol."""
+        return self._set(memberPredictionsCol=value)
+
     def _fit(self, dataset: DataFrame) -> CNNEnsembleClassificationModel:
         started = time.perf_counter()
         self._check()
@@ -222,44 +261,45 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         if num_classes is None:
             num_classes = rows.count_classes(dataset, label, self.getLabelCol(), self._skips)
         check_thresholds(self, num_classes)
-        plan = self._plan(features, num_classes)
+        draw = self._draw()
+        plan = self._plan(features, num_classes, draw)
         check_network(plan.architecture)
+        checkpoint = self._checkpoint(dataset.sparkSession, plan, draw)
 
         observation = Observation()
         read = self._training_rows(dataset, features, label, num_classes, optional_columns, observation)
-        drawn = bagging.draw(
-            read, self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed()
-        ).select(*BAG_COLUMNS)
-        trained = bagging.place(drawn, self.getNumMembers()).mapInPandas(
-            functools.partial(train_members, plan=plan), TRAINED_SCHEMA
-        )
-        # Kept on the executors' disks until the driver has the weights, which it collects in several jobs.
-        trained.persist(StorageLevel.DISK_ONLY)
-        try:
-            with refusing_in_python():
-                reports = self._reports(trained)
-                weights = collect_weights(trained, [report["size"] for report in reports])
-        finally:
-            trained.unpersist()
-
-        members = tuple(MemberSummary.from_dict(report) for report in reports)
-        ensemble = Ensemble(
-            (plan.architecture,),
-            (0,) * len(members),
-            tuple(weights),
-            members,
-            tuple(class_names) if class_names and len(class_names) == num_classes else None,
-        )
+        drawn = bagging.draw(read).select(*BAG_COLUMNS)
+        with (
+            Progress(dataset.sparkSession, draw.num_members, self.getVerbose() > 0) as progress,
+            training(drawn, plan, draw.num_members, checkpoint, progress) as trained,
+        ):
+            self._check_sound(trained)
+            ensemble = Ensemble(
+                (plan.architecture,),
+                (0,) * len(trained.sound),
+                tuple(trained.weights[member] for member in trained.sound),
+                tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
+                tuple(class_names) if class_names and len(class_names) == num_classes else None,
+            )
+            out_of_bag, size = None, plan.rules.sample_size
+            if size:
+                soft = self.getVotingStrategy() == "soft"
+                out_of_bag = vote_on_sample(trained.sample, ensemble, trained.sound, draw, size, soft)
         counted = observation.get
+        self._warn_of_shared_keys(counted)
         summary = CNNEnsembleTrainingSummary(
-            members=members,
+            members=ensemble.members,
             rows=counted["rows"],
-            skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in reports),
+            skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in trained.reports.values()),
             seconds=round(time.perf_counter() - started, 3),
+            unusedRows=counted["unused"],
+            resumedMembers=trained.resumed,
+            missingMembers=trained.failures,
+            outOfBag=out_of_bag,
         )
         model = CNNEnsembleClassificationModel(ensemble, summary)
         model._resetUid(self.uid)
-        return self._copyValues(model)
+        return self._copyValues(model)._set(numMembers=len(ensemble))
 
     @property
     def _skips(self) -> bool:
@@ -279,8 +319,59 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
                 f"The 'earlyStoppingPatience' parameter of {name} needs rows to validate on; set "
                 "'validationIndicatorCol' to a boolean column that marks them."
             )
+        fewest = optional(self, "minMembers")
+        if fewest is not None and fewest > self.getNumMembers():
+            raise ValueError(
+                f"The 'minMembers' parameter of {name} must be <= numMembers, {self.getNumMembers()}. Got {fewest} "
+                "instead."
+            )
+        if self.isSet("oobSampleSize") and self.getOobSampleSize() and not self._draw().leaves_rows_out:
+            raise ValueError(
+                f"The 'oobSampleSize' parameter of {name} must be 0 where every row is in every bag, as there are no "
+                "rows to estimate from; lower subsamplingRate, or choose another bagging."
+            )
 
-    def _plan(self, features: rows.Features, num_classes: int) -> TrainingPlan:
+    def _draw(self) -> Draw:
+        return Draw(self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed())
+
+    def _checkpoint(self, spark: SparkSession, plan: TrainingPlan, draw: Draw) -> Checkpoint | None:
+        if not self.getCheckpointDir():
+            return None
+        identity = {
+            **dataclasses.asdict(plan),
+            **dataclasses.asdict(draw),
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
+            "idCol": optional(self, "idCol"),
+        }
+        # How a bag is held, and what becomes of members that diverge, changes nothing about those that are whole.
+        del identity["rules"]["memory_limit"], identity["keep_diverged"]
+        return Checkpoint(spark, self.getCheckpointDir(), identity)
+
+    def _check_sound(self, trained: Trained) -> None:
+        fewest = optional(self, "minMembers")
+        if fewest is not None and len(trained.sound) < fewest:
+            raise ValueError(
+                f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, and 'minMembers' is {fewest}. "
+                f"{next(iter(trained.failures.values()))}"
+            )
+
+    def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:
+        used = counted["rows"] - counted["skipped"]
+        if used and counted["keys"] < _SHARED_KEYS * used:
+            identity = optional(self, "idCol")
+            what = f"column '{identity}' (parameter 'idCol')" if identity else "a hash of features, label and weight"
+            remedy = (
+                "set idCol to a column whose values differ"
+                if identity
+                else "set idCol to a column that tells them apart"
+            )
+            warnings.warn(
+                f"The {used:,} rows have only about {counted['keys']:,} different keys ({what}), and rows of one key "
+                f"always share a bag; {remedy}.",
+                stacklevel=2,
+            )
+
+    def _plan(self, features: rows.Features, num_classes: int, draw: Draw) -> TrainingPlan:
         architecture = Architecture(
             input_shape=features.pixels.shape,
             num_classes=num_classes,
@@ -293,8 +384,13 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         )
         return TrainingPlan(
             architecture=architecture,
-            pixels=features.pixels,
-            num_members=self.getNumMembers(),
+            rules=BagRules(
+                pixels=features.pixels,
+                skip_invalid=self._skips,
+                memory_limit=self.getMaxMemoryInMB() << 20,
+                sample_size=sample_size(self.getOobSampleSize(), features.pixels.size) if draw.leaves_rows_out else 0,
+                in_bag_share=draw.in_bag_share,
+            ),
             epochs=self.getEpochs(),
             batch_size=self.getBatchSize(),
             learning_rate=self.getLearningRate(),
@@ -305,7 +401,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             early_stopping_patience=self.getEarlyStoppingPatience(),
             precision=self.getPrecision(),
             seed=self.getSeed(),
-            skip_invalid=self._skips,
+            keep_diverged=optional(self, "minMembers") is not None,
         )
 
     def _optional_columns(self, dataset: DataFrame) -> dict[str, Column | None]:
@@ -350,16 +446,29 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             name.alias("name"),
             features.cells.alias("features"),
             (fault if self._skips else F.lit(None).cast("string")).alias("fault"),
-        ).observe(observation, F.count(F.lit(1)).alias("rows"), F.count("fault").alias("skipped"))
-        return wire.where(F.col("fault").isNull()).drop("fault")
-
-    def _reports(self, trained: DataFrame) -> list[dict[str, Any]]:
-        found = trained.where(F.col("report").isNotNull()).select("member", "report").collect()
-        reports = {row["member"]: json.loads(row["report"]) for row in found}
-        missing = sorted(set(range(self.getNumMembers())) - set(reports))
-        if missing:
-            raise RuntimeError(f"Members {missing} were not trained, though their tasks ended; fit again.")
-        return [reports[member] for member in range(self.getNumMembers())]
+        )
+        draw, sound = self._draw(), F.col("fault").isNull()
+        ticket = bagging.ticket(F.col("row_key"), draw.seed)
+        sampled = self.getOobSampleSize() > 0 and draw.leaves_rows_out
+        bags = bagging.bags(
+            F.col("row_key"),
+            F.col("validates"),
+            draw.bagging,
+            draw.rate,
+            draw.num_members,
+            draw.seed,
+            draw.spare_rows(ticket) if sampled else None,
+        )
+        wire = wire.select("*", (ticket if sampled else F.lit(None).cast("double")).alias("ticket"), bags.alias("bags"))
+        trained = F.exists("bags", lambda bag: bag["copies"] > 0) | F.col("validates")
+        counts = {
+            "rows": F.count(F.lit(1)),
+            "skipped": F.count("fault"),
+            "unused": F.count(F.when(sound & ~trained, 1)),
+            "keys": F.approx_count_distinct(F.when(sound, F.col("row_key"))),
+        }
+        wire = wire.observe(observation, *[count.alias(name) for name, count in counts.items()])
+        return wire.where(sound).drop("fault")
 
     def write(self) -> SafeWriter:
         """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 
 class HadoopFiles:
-    """Whole folders: whether one exists, renaming and deleting it."""
+    """Whole files and folders: whether they exist, renaming and deleting them, and small texts."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._jvm: Any = spark.sparkContext._jvm
@@ -23,6 +23,11 @@ class HadoopFiles:
         filesystem, target = self._path(path)
         return bool(filesystem.exists(target))
 
+    def matches(self, pattern: str) -> bool:
+        """Whether any file or folder is of a pattern, such as folder/name=*."""
+        filesystem, target = self._path(pattern)
+        return bool(filesystem.globStatus(target))
+
     def rename(self, source: str, target: str) -> None:
         """Rename a folder.
 
@@ -36,6 +41,29 @@ class HadoopFiles:
             raise OSError(f"Could not rename {source} to {target}.")
 
     def delete(self, path: str) -> None:
-        """Delete a folder with all in it; nothing happens where there is none."""
+        """Delete a file, or a folder with all in it; nothing happens where there is none."""
         filesystem, target = self._path(path)
         filesystem.delete(target, True)
+
+    def write_new(self, path: str, text: str) -> bool:
+        """Write a text file at once; False, and nothing done, where there is one already."""
+        unfinished = f"{path}.{self._jvm.java.util.UUID.randomUUID().toString()}"
+        filesystem, source = self._path(unfinished)
+        stream = filesystem.create(source, False)
+        try:
+            stream.write(bytearray(text.encode()))
+        finally:
+            stream.close()
+        if not filesystem.exists(self._path(path)[1]) and filesystem.rename(source, self._path(path)[1]):
+            return True
+        filesystem.delete(source, False)
+        return False
+
+    def read(self, path: str) -> str:
+        """The text of a small file."""
+        filesystem, source = self._path(path)
+        stream = filesystem.open(source)
+        try:
+            return bytes(stream.readAllBytes()).decode()
+        finally:
+            stream.close()

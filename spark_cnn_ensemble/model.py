@@ -5,7 +5,9 @@ The members themselves are an `ensemble.Ensemble`; how a batch is voted on stand
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,18 +25,12 @@ from spark_cnn_ensemble import rows
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, check_thresholds, optional
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
-from spark_cnn_ensemble.summary import CNNEnsembleEvaluation, CNNEnsembleTrainingSummary, MemberSummary
+from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
+from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, DisputedRow
+from spark_cnn_ensemble.worker.measuring import COUNTS_SCHEMA, count_votes, most_disputed
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.voting import (
-    COUNTS_SCHEMA,
-    VOTES_SCHEMA,
-    VotingPlan,
-    WeightsOf,
-    count_votes,
-    vote_batches,
-    vote_once,
-)
+from spark_cnn_ensemble.worker.voting import VotingPlan, WeightsOf, vote_batches, vote_once
 
 
 class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
@@ -109,6 +105,14 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         """Sets the value of handleInvalid."""
         return self._set(handleInvalid=value)
 
+    def setUncertaintyCol(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of uncertaintyCol."""
+        return self._set(uncertaintyCol=value)
+
+    def setMemberPredictionsCol(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of memberPredictionsCol."""
+        return self._set(memberPredictionsCol=value)
+
     def setLabelCol(self, value: str) -> CNNEnsembleClassificationModel:
         """Sets the value of labelCol, which `evaluate` reads."""
         return self._set(labelCol=value)
@@ -117,7 +121,8 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         self._check()
         outputs = self._outputs(dataset)
         features = rows.features(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
-        plan = self._plan(features.pixels)
+        kinds = tuple(dict.fromkeys(["prediction", *(kind for kind, _, _ in outputs)]))
+        plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
         weights_of = self._ensemble.broadcasts.weights_of(dataset.sparkSession)
         votes = _vote_udf(plan, weights_of)
         if self.getHandleInvalid() == "skip":
@@ -143,6 +148,8 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
             ("rawPrediction", self.getRawPredictionCol(), vector),
             ("probability", self.getProbabilityCol(), vector),
             ("prediction", self.getPredictionCol(), {"ml_attr": nominal}),
+            ("uncertainty", self.getUncertaintyCol(), {}),
+            ("memberPredictions", self.getMemberPredictionsCol(), {}),
         ]
         wanted = [output for output in wanted if output[1]]
         taken = list(dataset.columns)
@@ -157,8 +164,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     @staticmethod
     def _output(value: Column, kind: str) -> Column:
+        if kind not in ("rawPrediction", "probability"):
+            return value
         # array_to_vector fails on the null of a row that could not be scored, so it must not see it.
-        return value if kind == "prediction" else F.when(value.isNotNull(), array_to_vector(value))
+        return F.when(value.isNotNull(), array_to_vector(value))
 
     def _plan(self, pixels: PixelFormat) -> VotingPlan:
         thresholds = optional(self, "thresholds")
@@ -233,14 +242,22 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
                 .mapInPandas(count, COUNTS_SCHEMA)
                 .collect()
             )
-        confusion = np.sum([row["confusion"] for row in counts], axis=0, dtype=np.int64)
-        right = np.sum([row["memberRight"] for row in counts], axis=0, dtype=np.int64)
-        if not np.sum(confusion):
+        if not any(sum(row["confusion"]) for row in counts):
             raise ValueError("The DataFrame has no rows that can be scored; there is nothing to evaluate.")
+
+        def total(name: str, *shape: int) -> np.ndarray:
+            return np.sum([row[name] for row in counts], axis=0, dtype=np.int64).reshape(*shape or (-1,))
+
+        pictures = most_disputed(picture for row in counts for picture in row["disputed"])
         return CNNEnsembleEvaluation(
-            confusionMatrix=confusion.reshape(self.numClasses, self.numClasses),
-            memberAccuracies=right / confusion.sum(),
+            confusion=total("confusion", self.numClasses, self.numClasses),
+            memberRight=total("memberRight"),
+            same=total("same", len(self._ensemble), len(self._ensemble)),
+            rowsByVotes=total("rowsByVotes"),
+            rightByVotes=total("rightByVotes"),
+            rightBySize=total("rightBySize"),
             skippedRows=sum(row["skipped"] for row in counts),
+            disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
         )
 
     def memberNetwork(self, index: int) -> Any:
@@ -268,6 +285,28 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
             There is no such member, one is named twice, or none is.
         """
         return self._like(self._ensemble.subset(self._indices(indices)))
+
+    def pruned(self, size: int) -> CNNEnsembleClassificationModel:
+        """A model of the `size` members that vote best together on the out-of-bag sample, in the order of their choice.
+
+        Scoring costs size / numMembers of what it did. The choice is greedy; see `votes.OutOfBag.selection`.
+
+        Raises
+        ------
+        ValueError
+            There are fewer members.
+        RuntimeError
+            There are no out-of-bag votes to choose by.
+        """
+        if not 1 <= size <= len(self._ensemble):
+            raise ValueError(f"A pruned model has 1 to {len(self._ensemble)} members. Got {size} instead.")
+        votes = self._summary.outOfBag if self._summary is not None else None
+        if votes is None or not votes.rows:
+            raise RuntimeError(
+                "There are no out-of-bag votes to choose members by; fit with oobSampleSize > 0 and bags that leave "
+                "rows out, and prune that model itself rather than a subset or a merge."
+            )
+        return self.subset(votes.selection(size))
 
     def merge(self, other: CNNEnsembleClassificationModel) -> CNNEnsembleClassificationModel:
         """A model of this model's members and the other's, with this one's params and a uid of its own.
@@ -312,7 +351,7 @@ def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEns
     weights = read_weights(spark, path, metadata["ensemble"]["members"])
     ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
     found = metadata["summary"]
-    summary = None if found is None else CNNEnsembleTrainingSummary(members=ensemble.members, **found)
+    summary = None if found is None else CNNEnsembleTrainingSummary.from_dict(found, ensemble.members)
     return CNNEnsembleClassificationModel(ensemble, summary)
 
 
@@ -320,4 +359,4 @@ def _vote_udf(plan: VotingPlan, weights_of: WeightsOf) -> Any:
     def vote(cells: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
         return vote_batches(cells, plan, weights_of)
 
-    return F.pandas_udf(vote, VOTES_SCHEMA)  # type: ignore[call-overload]
+    return F.pandas_udf(vote, plan.schema)  # type: ignore[call-overload]

@@ -63,6 +63,12 @@ DEFAULTS: dict[str, Any] = {
     "earlyStoppingPatience": 0,
     "precision": "float32",
     "seed": 17,
+    "oobSampleSize": 1000,
+    "maxMemoryInMB": 1024,
+    "checkpointDir": "",
+    "verbose": 1,
+    "uncertaintyCol": "",
+    "memberPredictionsCol": "",
 }
 
 
@@ -264,6 +270,78 @@ class HasOptimization(Params):
         return self.getOrDefault(self.precision)
 
 
+class HasExecution(Params):
+    """Mixin for the params of how a fit is run: what it keeps, measures and shows on the way."""
+
+    oobSampleSize: Param[int] = _param(
+        "oobSampleSize",
+        "rows drawn to estimate out-of-bag accuracy (fewer where they would take more than 256 MiB); 0: off (>= 0).",
+        TypeConverters.toInt,
+    )
+    maxMemoryInMB: Param[int] = _param(
+        "maxMemoryInMB",
+        "a bag's images are kept in memory up to this many MiB, past it on the local disk of their task (>= 1).",
+        TypeConverters.toInt,
+    )
+    checkpointDir: Param[str] = _param(
+        "checkpointDir",
+        "folder where finished members are kept, on any filesystem of Hadoop's; the same fit, called again, trains "
+        "only those that are missing. '': off.",
+        TypeConverters.toString,
+    )
+    minMembers: Param[int] = _param(
+        "minMembers",
+        "a fit fails unless so many members are sound, and leaves out those that diverged; unset: all of numMembers "
+        "(>= 1).",
+        TypeConverters.toInt,
+    )
+    verbose: Param[int] = _param(
+        "verbose", "1: progress is shown on the driver's stderr; 0: silence.", TypeConverters.toInt
+    )
+
+    def getOobSampleSize(self) -> int:
+        """Gets the value of oobSampleSize or its default value."""
+        return self.getOrDefault(self.oobSampleSize)
+
+    def getMaxMemoryInMB(self) -> int:
+        """Gets the value of maxMemoryInMB or its default value."""
+        return self.getOrDefault(self.maxMemoryInMB)
+
+    def getCheckpointDir(self) -> str:
+        """Gets the value of checkpointDir or its default value."""
+        return self.getOrDefault(self.checkpointDir)
+
+    def getMinMembers(self) -> int:
+        """Gets the value of minMembers."""
+        return self.getOrDefault(self.minMembers)
+
+    def getVerbose(self) -> int:
+        """Gets the value of verbose or its default value."""
+        return self.getOrDefault(self.verbose)
+
+
+class HasVoteCols(Params):
+    """Mixin for the output columns that tell of the votes: uncertaintyCol, memberPredictionsCol."""
+
+    uncertaintyCol: Param[str] = _param(
+        "uncertaintyCol",
+        "output column: entropy of the probability column's values over log(numClasses), 0 (all members agree) to 1; "
+        "'': left out.",
+        TypeConverters.toString,
+    )
+    memberPredictionsCol: Param[str] = _param(
+        "memberPredictionsCol", "output column: each member's class, array<int>; '': left out.", TypeConverters.toString
+    )
+
+    def getUncertaintyCol(self) -> str:
+        """Gets the value of uncertaintyCol or its default value."""
+        return self.getOrDefault(self.uncertaintyCol)
+
+    def getMemberPredictionsCol(self) -> str:
+        """Gets the value of memberPredictionsCol or its default value."""
+        return self.getOrDefault(self.memberPredictionsCol)
+
+
 class _CNNEnsembleParams(
     _ProbabilisticClassifierParams,
     HasWeightCol,
@@ -275,6 +353,8 @@ class _CNNEnsembleParams(
     HasBagging,
     HasNetwork,
     HasOptimization,
+    HasExecution,
+    HasVoteCols,
 ):
     """Params that the estimator and the model share."""
 
@@ -326,7 +406,7 @@ def _at_least(low: float) -> tuple[str, Callable[[Any], bool]]:
     return f">= {low}", lambda value: value >= low
 
 
-def _one_of(names: Iterable[str]) -> tuple[str, Callable[[Any], bool]]:
+def _one_of(names: Iterable[Any]) -> tuple[str, Callable[[Any], bool]]:
     names = tuple(names)
     return f"one of {', '.join(repr(name) for name in names)}", lambda value: value in names
 
@@ -352,6 +432,10 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "randomShift": _at_least(0),
     "earlyStoppingPatience": _at_least(0),
     "precision": _one_of(PRECISIONS),
+    "oobSampleSize": _at_least(0),
+    "maxMemoryInMB": _at_least(1),
+    "minMembers": _at_least(1),
+    "verbose": _one_of((0, 1)),
     "seed": ("in [-2**63, 2**63)", lambda value: -(2**63) <= value < 2**63),
     "numClasses": _at_least(2),
     "inputShape": (

@@ -188,7 +188,8 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
         Weights are missing or not those that were saved.
     """
     try:
-        weights = collect_weights(spark.read.parquet(f"{path}/members"), [int(member["size"]) for member in members])
+        sizes = {index: int(member["size"]) for index, member in enumerate(members)}
+        weights = list(collect_weights(spark.read.parquet(f"{path}/members"), sizes).values())
     except Exception as error:  # a damaged file makes Spark and Java raise many kinds
         raise _Damage(path, f"its members cannot be read ({_reason(error)})") from None
     for index, (data, member) in enumerate(zip(weights, members, strict=True)):

@@ -1,14 +1,19 @@
-"""What training and evaluation found out: plain dataclasses that JSON can hold.
+"""What a fit found out: plain dataclasses that JSON can hold.
 
 Nothing here touches Spark.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import html
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.votes import OutOfBag
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,10 @@ class MemberSummary:
     history : dict of str to tuple of float
         Per epoch: "loss" and "accuracy" as measured while training, and "val_loss" and "val_accuracy" where there were
         validation rows.
+    retries : int
+        How often Spark had tried its task before.
+    spilled : bool
+        Whether its bag exceeded maxMemoryInMB and was trained on from disk.
     """
 
     member: int
@@ -40,6 +49,8 @@ class MemberSummary:
     classCounts: tuple[int, ...]
     seconds: float
     history: dict[str, tuple[float, ...]]
+    retries: int = 0
+    spilled: bool = False
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -58,13 +69,13 @@ class MemberSummary:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemberSummary:
         """The summary that `to_dict` and JSON made `values` of; keys of no meaning here are passed over."""
-        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["classCounts"] = tuple(known["classCounts"])
         known["history"] = {name: tuple(curve) for name, curve in known["history"].items()}
         return cls(**known)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CNNEnsembleTrainingSummary:
     """What a fit found out.
 
@@ -77,12 +88,29 @@ class CNNEnsembleTrainingSummary:
         Rows that could not be used and were left out (handleInvalid="skip").
     seconds : float
         Wall time of the fit.
+    unusedRows : int
+        Rows that the draw put in no bag.
+    resumedMembers : tuple of int
+        Members that were found in checkpointDir and not trained again.
+    missingMembers : dict of int to str
+        Members that the model does not have, and why (see minMembers).
+    outOfBag : OutOfBag or None
+        The votes on the out-of-bag sample; None where none was drawn, or nothing can be out-of-bag.
     """
 
-    members: tuple[MemberSummary, ...]
+    members: tuple[MemberSummary, ...] = field(repr=False)
     rows: int
     skippedRows: int
     seconds: float
+    unusedRows: int = 0
+    resumedMembers: tuple[int, ...] = ()
+    missingMembers: dict[int, str] = field(default_factory=dict)
+    outOfBag: OutOfBag | None = None
+
+    @property
+    def oobAccuracy(self) -> float | None:
+        """Accuracy of the vote on the out-of-bag sample; None where it was not estimated."""
+        return self.outOfBag.accuracy if self.outOfBag is not None and self.outOfBag.rows else None
 
     @property
     def totalIterations(self) -> int:
@@ -92,48 +120,112 @@ class CNNEnsembleTrainingSummary:
     @property
     def objectiveHistory(self) -> list[float]:
         """Training loss per epoch, the mean of the members that trained so long."""
-        losses = [member.history["loss"] for member in self.members]
-        return [
-            float(np.mean([loss[epoch] for loss in losses if len(loss) > epoch]))
-            for epoch in range(self.totalIterations)
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the members, which a model keeps itself."""
-        return {"rows": self.rows, "skippedRows": self.skippedRows, "seconds": self.seconds}
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class CNNEnsembleEvaluation:
-    """The members and their vote, measured on labelled rows.
-
-    Attributes
-    ----------
-    confusionMatrix : numpy.ndarray
-        Shape (classes, classes), int64: rows of label i that were predicted j.
-    memberAccuracies : numpy.ndarray
-        Shape (members,): share of the rows that each member gets right alone.
-    skippedRows : int
-        Rows that could not be used and were left out.
-    """
-
-    confusionMatrix: np.ndarray
-    memberAccuracies: np.ndarray
-    skippedRows: int
-
-    def __repr__(self) -> str:
-        members = self.memberAccuracies
-        return (
-            f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
-            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
-        )
-
-    @property
-    def rows(self) -> int:
-        """Rows that were scored."""
-        return int(self.confusionMatrix.sum())
+        return self.epochTable.groupby("epoch")["loss"].mean().tolist()
 
     @property
     def accuracy(self) -> float:
-        """Share of the rows that the vote gets right."""
-        return float(np.trace(self.confusionMatrix) / self.rows)
+        """Accuracy in training, in the last epoch, the mean of the members."""
+        return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
+
+    @property
+    def epochTable(self) -> pd.DataFrame:
+        """A row for each member and epoch: member, epoch (from 1), loss, accuracy, and val_loss, val_accuracy."""
+        tables = [
+            pd.DataFrame({"member": member.member, "epoch": range(1, member.epochs + 1), **member.history})
+            for member in self.members
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    @property
+    def memberTable(self) -> pd.DataFrame:
+        """A row for each member, with its last epoch's measures and its accuracy on the out-of-bag sample."""
+        last = self.epochTable.groupby("member").last().drop(columns="epoch")
+        columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
+        table = pd.DataFrame(
+            [{name: getattr(member, name) for name in columns} for member in self.members],
+            pd.Index([member.member for member in self.members], name="member"),
+        ).join(last)
+        if self.outOfBag is not None:
+            table["oobAccuracy"] = self.outOfBag.memberAccuracies
+        return table
+
+    def to_html(self, path: str) -> None:
+        """Write a report of this fit to a local file: one page with tables and pictures that needs nothing else.
+
+        Needs matplotlib (`pip install spark_cnn_ensemble[plots]`).
+        """
+        from spark_cnn_ensemble.report import write_report
+
+        write_report(self, path)
+
+    def to_tensorboard(self, folder: str) -> None:
+        """Write the members' losses and accuracies by epoch as TensorBoard's event files, a run a member.
+
+        Parameters
+        ----------
+        folder : str
+            A local folder, or any that TensorFlow can write.
+        """
+        from spark_cnn_ensemble.worker.member import load_tensorflow
+
+        tf = load_tensorflow()
+        for member in self.members:
+            with tf.summary.create_file_writer(f"{folder}/member_{member.member}").as_default():
+                for name, curve in member.history.items():
+                    for epoch, value in enumerate(curve):
+                        tf.summary.scalar(name, value, step=epoch + 1)
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The fit in a few names and values, to read."""
+        found = [
+            ("members", f"{len(self.members)}"),
+            ("rows read", f"{self.rows:,}"),
+            ("rows left out", f"{self.skippedRows:,}"),
+            ("rows in no bag", f"{self.unusedRows:,}"),
+            ("seconds", f"{self.seconds:.1f}"),
+            ("epochs", f"{self.totalIterations}"),
+            ("accuracy in training, mean member", f"{self.accuracy:.2%}"),
+        ]
+        if self.resumedMembers:
+            found.append(("members found in checkpointDir", _listed(self.resumedMembers)))
+        found += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
+        if self.outOfBag is not None and self.outOfBag.rows:
+            low, high = self.outOfBag.accuracyInterval
+            found += [
+                ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
+                ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
+                ("rows of it that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
+            ]
+        return found
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in self.facts()
+        )
+        return f"<table>{rows}</table>{self.memberTable.to_html(float_format='{:.4g}'.format)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the members, which a model keeps itself; `from_dict` is the inverse."""
+        return {
+            "rows": self.rows,
+            "skippedRows": self.skippedRows,
+            "seconds": self.seconds,
+            "unusedRows": self.unusedRows,
+            "resumedMembers": list(self.resumedMembers),
+            "missingMembers": {str(member): why for member, why in self.missingMembers.items()},
+            "outOfBag": None if self.outOfBag is None else self.outOfBag.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], members: Sequence[MemberSummary]) -> CNNEnsembleTrainingSummary:
+        """The summary that `to_dict` and JSON made `values` of."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
+        known["resumedMembers"] = tuple(known.get("resumedMembers", ()))
+        out_of_bag = known.get("outOfBag")
+        known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag)
+        return cls(**{**known, "members": tuple(members)})
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers)

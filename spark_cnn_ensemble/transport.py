@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -17,28 +17,29 @@ from spark_cnn_ensemble.worker.voting import PARTS_SCHEMA, WeightsOf, broadcast_
 GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB takes several times this
 
 
-def collect_weights(parts: DataFrame, sizes: Sequence[int]) -> list[bytes]:
-    """Bring the weights of members 0, 1, ... to the driver, in jobs of about `GROUP_BYTES`.
+def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, bytes]:
+    """Bring members' weights to the driver, in jobs of about `GROUP_BYTES`.
 
     Parameters
     ----------
     parts : DataFrame
         Columns member, part, bytes; cached, or read from disk, as it is read once a group.
-    sizes : sequence of int
+    sizes : mapping of int to int
         Bytes of each member.
 
     Returns
     -------
-    list of bytes
-        Empty where a member has no rows.
+    dict of int to bytes
+        Empty bytes where a member has no rows.
     """
-    weights = [b""] * len(sizes)
+    weights = dict.fromkeys(sizes, b"")
     group: list[int] = []
-    for member, size in enumerate(sizes):
-        group.append(member)
-        if sum(sizes[index] for index in group) + size > GROUP_BYTES or member == len(sizes) - 1:
-            rows = parts.where(F.col("member").isin(group)).select("member", "part", "bytes").collect()
-            for row in sorted(rows, key=lambda row: row["part"]):
+    left = list(sizes)
+    while left:
+        group.append(left.pop(0))
+        if not left or sum(sizes[member] for member in [*group, left[0]]) > GROUP_BYTES:
+            rows = parts.where(F.col("part").isNotNull() & F.col("member").isin(group))
+            for row in sorted(rows.select("member", "part", "bytes").collect(), key=lambda row: row["part"]):
                 weights[row["member"]] += bytes(row["bytes"])
             group = []
     return weights
@@ -67,10 +68,15 @@ class Broadcasts:
                 self._application = context.applicationId
             return self._weights_of
 
+    @staticmethod
+    def slots(spark: SparkSession) -> int:
+        """Tasks that run at once."""
+        return spark.sparkContext.defaultParallelism
+
     def write(self, spark: SparkSession, path: str) -> None:
         """Write the members' weights as Parquet rows (member, part, bytes), from the executors."""
         count = len(self._weights)
-        tasks = min(count, spark.sparkContext.defaultParallelism)
+        tasks = min(count, self.slots(spark))
         members = spark.range(0, count, 1, tasks)
         parts = functools.partial(member_parts, weights_of=self.weights_of(spark))
         members.mapInPandas(parts, PARTS_SCHEMA).write.parquet(path)

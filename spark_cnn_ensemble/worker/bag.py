@@ -1,105 +1,204 @@
-"""The rows of one task -> one member's bag, as blocks of numpy in an order that Spark cannot change.
+"""The rows of one task -> one member's bag, in an order that Spark cannot change.
 
 Called by training. What crosses the wire is named here.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.worker.pixels import PixelFormat, narrowest, to_pixels
+from spark_cnn_ensemble.worker.pixel_store import PixelStore
+from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-# A training row on its way to a member. `copies` is how often the member trains on it, 0 where it only validates;
-# `counts_here` is true in exactly one of the bags that hold the row; `name` is how the user would find it, or null.
-BAG_COLUMNS = ("member", "copies", "counts_here", "row_key", "content_key", "label", "weight", "name", "features")
+# A training row on its way to a member. `copies` is how often the member trains on it; a row of 0 copies is there to
+# validate, or else for the out-of-bag sample alone. `counts_here` is true in exactly one of the bags that hold the
+# row; `ticket` is its lot in the draw of that sample, or null; `name` is how the user would find it, or null.
+BAG_COLUMNS = (
+    "member",
+    "copies",
+    "validates",
+    "counts_here",
+    "row_key",
+    "content_key",
+    "ticket",
+    "label",
+    "weight",
+    "name",
+    "features",
+)
+
+FINGERPRINT_MODULUS = 2**31 - 1  # keys are summed modulo this prime, so that no sum of a bag overflows
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Images (n, height, width, channels), labels (n,), weights (n,) or None, copies (n,)."""
+    """Labels (n,), weights (n,) or None, copies (n,), and images (m, height, width, channels).
+
+    `places` (n,) tells where in `images` the image of each example is; None: at its own index.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     weights: np.ndarray | None
     copies: np.ndarray
+    places: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, index: slice) -> Examples:
-        """The examples in a slice."""
-        weights = None if self.weights is None else self.weights[index]
-        return Examples(self.images[index], self.labels[index], weights, self.copies[index])
+    def gather(self, index: np.ndarray) -> np.ndarray:
+        """The images of the examples at `index`, in memory."""
+        return self.images[index if self.places is None else self.places[index]]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A member's share of the rows drawn to estimate out-of-bag accuracy: keys, tickets, labels and pixels (each n)."""
+
+    keys: np.ndarray
+    tickets: np.ndarray
+    labels: np.ndarray
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
 
 
 @dataclass(frozen=True)
 class Bag:
     """What one member trains on, and validates on.
 
-    `skipped` counts the rows that could not be used and are counted in this bag.
+    `skipped` counts the rows that could not be used and are counted in this bag; `fingerprint` tells this bag from
+    one of other rows.
     """
 
     member: int
     training: Examples
     validation: Examples
     skipped: int
+    fingerprint: tuple[int, int, int] = (0, 0, 0)
+    sample: Sample | None = None
+    spilled: bool = False
 
 
-def collect_bag(frames: Iterable[pd.DataFrame], member: int, pixels: PixelFormat, skip_invalid: bool) -> Bag:
+@dataclass(frozen=True)
+class BagRules:
+    """How the rows of a task become a bag.
+
+    Parameters
+    ----------
+    pixels : PixelFormat
+    skip_invalid : bool
+        Whether a row that cannot be used is left out rather than refused.
+    memory_limit : int, optional
+        Bytes of pixels to keep in memory; past it they go to local disk.
+    sample_size : int
+        Rows of the out-of-bag sample, of all members together.
+    in_bag_share : float
+        Probability that a row is in a given bag.
+    """
+
+    pixels: PixelFormat
+    skip_invalid: bool = False
+    memory_limit: int | None = None
+    sample_size: int = 0
+    in_bag_share: float = 1.0
+
+
+def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) -> Bag:
     """Gather the bag of `member` from the frames of its task, sorted by the rows' keys.
 
     Raises
     ------
     Refusal
-        A row cannot be used and `skip_invalid` is False, or no row is left.
+        A row cannot be used and may not be skipped, no row is left, or there is no room for them.
     """
+    store = PixelStore(rules.pixels.shape, rules.memory_limit)
     kept: list[pd.DataFrame] = []
-    blocks: list[np.ndarray] = []
-    skipped = 0
+    skipped, fingerprint = 0, (0, 0, 0)
     for frame in frames:
         if set(frame["member"]) - {member}:
             raise RuntimeError(f"Task of member {member} was given rows of members {sorted(set(frame['member']))}.")
-        block, faults = to_pixels(list(frame["features"]), pixels)
-        if faults and not skip_invalid:
+        block, faults = to_pixels(list(frame["features"]), rules.pixels)
+        if faults and not rules.skip_invalid:
             index = min(faults)
-            raise Refusal(row_fault(pixels.column, frame["name"].iloc[index], faults[index]))
+            raise Refusal(row_fault(rules.pixels.column, frame["name"].iloc[index], faults[index]))
         sound = np.ones(len(frame), bool)
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
-        kept.append(frame.drop(columns="features")[sound])
-        blocks.append(narrowest(block[sound]))
+        fingerprint = _add_fingerprint(fingerprint, frame)
+        kept.append(frame.drop(columns=["features", "name"])[sound])
+        store.append(block[sound])
     rows = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=BAG_COLUMNS[:-1])
-    trains = rows["copies"].to_numpy() > 0
+    trains, validates = rows["copies"].to_numpy() > 0, rows["validates"].to_numpy(bool)
     if not trains.any():
         raise Refusal(
             f"Member {member} has no rows to train on: its bag is empty; set fewer members (numMembers), a larger "
             "subsamplingRate, or give more rows."
         )
-    # Training rows first, then validation rows, each by key; blocks go straight to their places and are let go.
-    order = np.lexsort((rows["content_key"].to_numpy(), rows["row_key"].to_numpy(), ~trains))
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    narrow = all(block.dtype == np.uint8 for block in blocks)
-    images = np.empty((len(order), *pixels.shape), np.uint8 if narrow else np.float32)
-    begin = 0
-    for index, block in enumerate(blocks):
-        images[place[begin : begin + len(block)]] = block
-        begin += len(block)
-        blocks[index] = block[:0]
+    # Training rows first, then validation rows, then the others, each by key.
+    role = np.where(trains, 0, np.where(validates, 1, 2))
+    order = np.lexsort((rows["content_key"].to_numpy(), rows["row_key"].to_numpy(), role))
+    images, places = store.arrange(order)
     rows = rows.iloc[order]
-    weights = None if rows["weight"].isna().all() else rows["weight"].to_numpy(np.float32)
-    examples = Examples(images, rows["label"].to_numpy(np.int32), weights, rows["copies"].to_numpy(np.int32))
-    training = examples.take(slice(0, trains.sum()))
+    everything = Examples(
+        images,
+        rows["label"].to_numpy(np.int32),
+        None if rows["weight"].isna().all() else rows["weight"].to_numpy(np.float32),
+        rows["copies"].to_numpy(np.int32),
+        places,
+    )
+    num_training, num_validating = int(trains.sum()), int((role == 1).sum())
+    training = _cut(everything, slice(0, num_training))
     if training.weights is not None and not training.weights.sum() > 0:
         raise Refusal(
             f"Member {member} has only rows of weight 0 in its bag; set fewer members (numMembers) or other weights."
         )
-    return Bag(member, training, examples.take(slice(trains.sum(), None)), skipped)
+    validation = _cut(everything, slice(num_training, num_training + num_validating))
+    sample = _draw_sample(rows, everything, num_training, rules)
+    return Bag(member, training, validation, skipped, fingerprint, sample, store.spilled)
+
+
+def _cut(examples: Examples, span: slice) -> Examples:
+    cut = replace(
+        examples,
+        labels=examples.labels[span],
+        weights=None if examples.weights is None else examples.weights[span],
+        copies=examples.copies[span],
+    )
+    if examples.places is None:
+        return replace(cut, images=examples.images[span])
+    return replace(cut, places=examples.places[span])
+
+
+def _add_fingerprint(fingerprint: tuple[int, int, int], frame: pd.DataFrame) -> tuple[int, int, int]:
+    """Number of rows and two sums over their keys; `checkpoint` makes the same with Spark."""
+    rows = np.mod(frame["row_key"].to_numpy(np.int64), FINGERPRINT_MODULUS) * (frame["copies"].to_numpy(np.int64) + 1)
+    content = np.mod(frame["content_key"].to_numpy(np.int64), FINGERPRINT_MODULUS)
+    return fingerprint[0] + len(frame), fingerprint[1] + int(rows.sum()), fingerprint[2] + int(content.sum())
+
+
+def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rules: BagRules) -> Sample | None:
+    """The rows counted here of the lowest tickets: as many as may be among the lowest of all rows."""
+    counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
+    candidates = np.flatnonzero(counted)
+    if not rules.sample_size or not len(candidates):
+        return None
+    # All rows are about so many; of the sample, this many are expected here, and four deviations more are kept.
+    share = min(1.0, len(candidates) * rules.in_bag_share / num_training)
+    expected = rules.sample_size * share
+    count = min(rules.sample_size, math.ceil(expected + 4 * math.sqrt(expected) + 8))
+    tickets = rows["ticket"].to_numpy(np.float64)
+    chosen = candidates[np.argsort(tickets[candidates], kind="stable")[:count]]
+    return Sample(
+        rows["row_key"].to_numpy(np.int64)[chosen], tickets[chosen], examples.labels[chosen], examples.gather(chosen)
+    )
 
 
 def row_fault(column: str, name: str | None, fault: str) -> str:

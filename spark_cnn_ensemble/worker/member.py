@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.network import Architecture
-from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import Refusal
 
 PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so that no JVM heap holds an ensemble
@@ -26,11 +26,13 @@ PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything a worker must know to train a member: plain values, the same for all members of a fit."""
+    """Everything a worker must know to train a member: plain values, the same for all members of a fit.
+
+    With `keep_diverged`, a member that diverges is reported as such; else it fails the job.
+    """
 
     architecture: Architecture
-    pixels: PixelFormat
-    num_members: int
+    rules: BagRules
     epochs: int
     batch_size: int
     learning_rate: float
@@ -41,7 +43,7 @@ class TrainingPlan:
     early_stopping_patience: int
     precision: str
     seed: int
-    skip_invalid: bool
+    keep_diverged: bool = False
 
     def member_seed(self, member: int) -> int:
         """The seed, 0 <= seed < 2**31, of one member's weights, row order and augmentation."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,35 @@ from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-# The weights of a member in parts of `PART_BYTES`; its report, as JSON, comes with part 0.
-TRAINED_SCHEMA = "member int, part int, bytes binary, report string"
+# A member's weights in parts of `PART_BYTES` (its report, as JSON, comes with part 0), then its share of the
+# out-of-bag sample, an image a row, whose `part` is null and whose `bytes` are its pixels, uint8 or float32.
+TRAINED_SCHEMA = "member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
+_TRAINED_COLUMNS = ("member", "part", "bytes", "report", "row_key", "ticket", "label")
 
 _VALIDATION_BATCH = 500
+_CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
+_SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
+
+Tell = Callable[[list[tuple[int, float]]], None]  # is told of a finished member and its accuracy in training
 
 
-def train_members(frames: Iterable[pd.DataFrame], plan: TrainingPlan) -> Iterator[pd.DataFrame]:
-    """Train the member whose bag is this partition; the partition's number is the member's.
+class Divergence(Refusal):
+    """A member's loss or weights are not finite."""
+
+
+def train_members(
+    frames: Iterable[pd.DataFrame], plan: TrainingPlan, members: Sequence[int], tell: Tell | None = None
+) -> Iterator[pd.DataFrame]:
+    """Train the member whose bag is this partition.
 
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
         Columns `BAG_COLUMNS`.
     plan : TrainingPlan
+    members : sequence of int
+        The member of each partition.
+    tell : callable, optional
 
     Yields
     ------
@@ -52,44 +68,79 @@ def train_members(frames: Iterable[pd.DataFrame], plan: TrainingPlan) -> Iterato
 
     task = TaskContext.get()
     assert task is not None
-    bag = collect_bag(frames, task.partitionId(), plan.pixels, plan.skip_invalid)
-    yield train_member(bag, plan)
+    bag = collect_bag(frames, members[task.partitionId()], plan.rules)
+    table = train_member(bag, plan, task.attemptNumber())
+    if tell is not None:
+        report = json.loads(table["report"].iloc[0])
+        tell([(bag.member, report["history"]["accuracy"][-1] if "failure" not in report else math.nan)])
+    yield table
+    yield from sample_tables(bag)
 
 
-def train_member(bag: Bag, plan: TrainingPlan) -> pd.DataFrame:
+def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
     """Train one member; the rows of `TRAINED_SCHEMA` that hold it.
+
+    Parameters
+    ----------
+    attempt : int
+        How often this task was tried before.
 
     Raises
     ------
     Refusal
-        There is nothing to validate on though the plan needs it, or the member diverged.
+        There is nothing to validate on though the plan needs it, or the member diverged and that is not kept.
     """
     _check_validation(bag.validation, plan)
     load_tensorflow_in_task()
     started = time.perf_counter()
-    weights, history = _trainer(plan).train(bag)
-    data = pack_weights(weights)
-    report = {
+    report: dict[str, Any] = {
         "member": bag.member,
         "rows": len(bag.training),
         "examples": int(bag.training.copies.sum()),
         "validationRows": len(bag.validation),
         "skippedRows": bag.skipped,
         "classCounts": np.bincount(bag.training.labels, minlength=plan.architecture.num_classes).tolist(),
-        "seconds": round(time.perf_counter() - started, 3),
-        "history": history,
-        "size": len(data),
-        "sha256": digest(data),
+        "fingerprint": bag.fingerprint,
+        "spilled": bag.spilled,
+        "retries": attempt,
     }
-    parts = split_weights(data)
-    return pd.DataFrame(
-        {
-            "member": np.int32(bag.member),
-            "part": np.arange(len(parts), dtype=np.int32),
-            "bytes": parts,
-            "report": [json.dumps(report), *[None] * (len(parts) - 1)],
-        }
-    )
+    try:
+        weights, report["history"] = _trainer(plan).train(bag)
+        data = pack_weights(weights)
+    except Divergence as divergence:
+        if not plan.keep_diverged:
+            raise
+        data, report["failure"] = b"", str(divergence)
+    report.update(seconds=round(time.perf_counter() - started, 3), size=len(data), sha256=digest(data))
+    parts = split_weights(data) or [b""]
+    reports = [json.dumps(report), *[None] * (len(parts) - 1)]
+    return _table(bag.member, len(parts), part=range(len(parts)), bytes=parts, report=reports)
+
+
+def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:
+    """Rows of `TRAINED_SCHEMA`, null where no column is given."""
+    nothing = [None] * rows
+    filled = {name: pd.Series(columns.get(name, nothing), dtype=object) for name in _TRAINED_COLUMNS}
+    return pd.DataFrame({**filled, "member": np.int32(member)})
+
+
+def sample_tables(bag: Bag) -> Iterator[pd.DataFrame]:
+    """A bag's share of the out-of-bag sample as rows of `TRAINED_SCHEMA`."""
+    sample = bag.sample
+    if sample is None:
+        return
+    step = max(1, _SAMPLE_BYTES // sample.images[0].nbytes)
+    for begin in range(0, len(sample), step):
+        span = slice(begin, begin + step)
+        images = [image.tobytes() for image in sample.images[span]]
+        yield _table(
+            bag.member,
+            len(images),
+            bytes=images,
+            row_key=sample.keys[span],
+            ticket=sample.tickets[span],
+            label=sample.labels[span],
+        )
 
 
 def _check_validation(validation: Examples, plan: TrainingPlan) -> None:
@@ -122,19 +173,19 @@ class Trainer:
             FusedAdam(self._trainable) if fused else KerasOptimizer(variables, plan.optimizer, plan.learning_rate)
         )
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
-        self._epoch = functools.cache(self._compile_epoch)
+        self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
 
-    def _compile_epoch(self, images: Any) -> Any:
+    def _compile_steps(self, images: Any) -> Any:
         import tensorflow as tf
 
-        whole = tf.TensorSpec([], tf.int32)
-        return tf.function(self._run_epoch, [*self._examples(images), tf.TensorSpec([None], tf.int32), *[whole] * 3])
+        whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+        return tf.function(self._run_steps, [*self._examples(images), *[whole] * 3, *[total] * 2])
 
     def _compile_evaluation(self, images: Any) -> Any:
         import tensorflow as tf
 
-        return tf.function(self._run_evaluation, self._examples(images))
+        return tf.function(self._run_evaluation, [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2])
 
     def _examples(self, images: Any) -> list[Any]:
         """Any number of examples: told beforehand, so that no bag's size makes TensorFlow trace again."""
@@ -153,27 +204,25 @@ class Trainer:
         history : dict of str to list of float
             Per epoch: loss, accuracy, and val_loss, val_accuracy where there are validation rows.
         """
-        import tensorflow as tf
-
         plan = self.plan
         seed = plan.member_seed(bag.member)
         self._reset(seed, bag.training)
         rng = np.random.default_rng(seed)
-        training, validation = _tensors(bag.training), _tensors(bag.validation)
-        run_epoch, evaluate = self._epoch(training[0].dtype), self._evaluate(training[0].dtype)
+        steps = self._steps(bag.training.images.dtype)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
-        steps = -(-len(positions) // plan.batch_size)
+        last_step = plan.epochs * -(-len(positions) // plan.batch_size)
+        step = 0
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
         best_loss, best_weights, waited = np.inf, None, 0
         for epoch in range(plan.epochs):
-            order = tf.constant(rng.permutation(positions))
-            first, last = tf.constant(epoch * steps), tf.constant(plan.epochs * steps)
-            measured = run_epoch(*training, order, first, last, tf.constant(seed))
-            self._record(history, "", measured, len(positions), bag.member, epoch)
+            totals: Any = (np.float32(0), np.float32(0))
+            for chunk in _chunks(bag.training, rng.permutation(positions), plan.batch_size):
+                totals = steps(*chunk, np.int32(step), np.int32(last_step), np.int32(seed), *totals)
+                step += -(-len(chunk[0]) // plan.batch_size)
+            self._record(history, "", totals, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
-            measured = evaluate(*validation)
-            self._record(history, "val_", measured, len(bag.validation), bag.member, epoch)
+            self._record(history, "val_", self._validate(bag.validation), len(bag.validation), bag.member, epoch)
             if history["val_loss"][-1] < best_loss:
                 best_loss, waited = history["val_loss"][-1], 0
                 best_weights = self.network.get_weights() if plan.early_stopping_patience else None
@@ -181,7 +230,17 @@ class Trainer:
                 waited += 1
             if plan.early_stopping_patience and waited >= plan.early_stopping_patience:
                 break
-        return best_weights or self.network.get_weights(), history
+        weights = best_weights or self.network.get_weights()
+        if not all(np.isfinite(array).all() for array in weights):
+            raise Divergence(_diverged(bag.member, "its weights are not finite", len(history["loss"])))
+        return weights, history
+
+    def _validate(self, validation: Examples) -> Any:
+        evaluate = self._evaluate(validation.images.dtype)
+        totals: Any = (np.float32(0), np.float32(0))
+        for chunk in _chunks(validation, np.arange(len(validation)), _VALIDATION_BATCH):
+            totals = evaluate(*chunk, *totals)
+        return totals
 
     def _record(
         self, history: dict[str, list[float]], prefix: str, measured: Any, count: int, member: int, epoch: int
@@ -189,10 +248,7 @@ class Trainer:
         # Divided here: the graph would round by whether it was traced for this number of rows or for any.
         loss, accuracy = (float(total) / count for total in measured)
         if not np.isfinite(loss):
-            raise Refusal(
-                f"Member {member} diverged: its {prefix}loss is {loss} in epoch {epoch + 1}; lower learningRate, or "
-                "set standardization=True if the features are not scaled."
-            )
+            raise Divergence(_diverged(member, f"its {prefix}loss is {loss}", epoch + 1))
         history.setdefault(f"{prefix}loss", []).append(loss)
         history.setdefault(f"{prefix}accuracy", []).append(accuracy)
 
@@ -205,28 +261,33 @@ class Trainer:
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
         if self.plan.architecture.standardization:
-            self.network.get_layer("standardization").set_weights(_mean_and_variance(training.images))
+            self.network.get_layer("standardization").set_weights(_mean_and_variance(training))
         for variable, value in self._reset_step:
             variable.assign(value)
 
-    def _run_epoch(
-        self, images: Any, labels: Any, weights: Any, order: Any, first_step: Any, last_step: Any, seed: Any
+    def _run_steps(
+        self,
+        images: Any,
+        labels: Any,
+        weights: Any,
+        first_step: Any,
+        last_step: Any,
+        seed: Any,
+        total_loss: Any,
+        total_right: Any,
     ) -> Any:
         import tensorflow as tf
 
         plan = self.plan
-        count = tf.shape(order)[0]
-        total_loss, total_right = 0.0, 0.0
-        for begin in tf.range(0, count, plan.batch_size):
-            index = order[begin : begin + plan.batch_size]
+        for begin in tf.range(0, tf.shape(labels)[0], plan.batch_size):
+            span = slice(begin, begin + plan.batch_size)
             step = first_step + begin // plan.batch_size
-            batch = tf.gather(images, index)
+            batch, target = images[span], labels[span]
             if plan.random_shift or plan.random_flip:
                 batch = augment(batch, tf.stack([seed, step]), plan.random_shift, plan.random_flip)
-            target = tf.gather(labels, index)
             with tf.GradientTape() as tape:
                 output = self.network(tf.cast(batch, tf.float32), training=True)
-                losses = _cross_entropy(target, output) * tf.gather(weights, index)
+                losses = _cross_entropy(target, output) * weights[span]
                 loss = tf.reduce_mean(losses)
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
@@ -235,12 +296,10 @@ class Trainer:
             total_right += _number_right(target, output)
         return total_loss, total_right
 
-    def _run_evaluation(self, images: Any, labels: Any, weights: Any) -> Any:
+    def _run_evaluation(self, images: Any, labels: Any, weights: Any, total_loss: Any, total_right: Any) -> Any:
         import tensorflow as tf
 
-        count = tf.shape(labels)[0]
-        total_loss, total_right = 0.0, 0.0
-        for begin in tf.range(0, count, _VALIDATION_BATCH):
+        for begin in tf.range(0, tf.shape(labels)[0], _VALIDATION_BATCH):
             span = slice(begin, begin + _VALIDATION_BATCH)
             output = self.network(tf.cast(images[span], tf.float32), training=False)
             total_loss += tf.reduce_sum(_cross_entropy(labels[span], output) * weights[span])
@@ -259,13 +318,30 @@ class Trainer:
         return np.float32(self.plan.learning_rate) * factor
 
 
-def _tensors(examples: Examples) -> tuple[Any, Any, Any]:
-    """Images, labels and weights; weights are divided by their mean, so that they do not scale the learning rate."""
-    import tensorflow as tf
+def _diverged(member: int, what: str, epoch: int) -> str:
+    return (
+        f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate, or set standardization=True if the "
+        "features are not scaled."
+    )
 
-    weights = np.ones(len(examples), np.float32) if examples.weights is None else examples.weights
-    mean = max(weights.mean(dtype=np.float64), np.finfo(np.float32).tiny) if len(weights) else 1.0
-    return tf.constant(examples.images), tf.constant(examples.labels), tf.constant(weights / mean, tf.float32)
+
+def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
+    """Images, labels and weights in an order, some whole batches at a time, so that a bag on disk stays there.
+
+    Weights are divided by their mean, so that they do not scale the learning rate.
+    """
+    weights = np.ones(len(examples), np.float32)
+    if examples.weights is not None and len(examples):
+        mean = max(examples.weights.mean(dtype=np.float64), np.finfo(np.float32).tiny)
+        weights = (examples.weights / mean).astype(np.float32)
+    step = _rows_at_once(examples.images, batch_size)
+    for begin in range(0, len(order), step):
+        index = order[begin : begin + step]
+        yield examples.gather(index), examples.labels[index], weights[index]
+
+
+def _rows_at_once(images: np.ndarray, batch_size: int) -> int:
+    return batch_size * max(1, _CHUNK_BYTES // (batch_size * images.itemsize * math.prod(images.shape[1:])))
 
 
 def _cross_entropy(target: Any, output: Any) -> Any:
@@ -280,19 +356,24 @@ def _number_right(target: Any, output: Any) -> Any:
     return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(output, axis=-1, output_type=tf.int32), target), tf.float32))
 
 
-def _mean_and_variance(images: np.ndarray) -> list[np.ndarray]:
+def _mean_and_variance(examples: Examples) -> list[np.ndarray]:
     """Mean and variance of each channel; variance 1 where a channel is constant."""
+    images = examples.images
     channels = images.shape[-1]
-    if images.dtype == np.uint8:  # by counting: exact, and a few rows at a time, as bincount makes 8 bytes of each
+    step = max(1, _rows_at_once(images, 1) // 8)  # as what is made of a number takes 8 bytes
+    chunks = [np.arange(begin, min(begin + step, len(examples))) for begin in range(0, len(examples), step)]
+    if images.dtype == np.uint8:  # by counting, which is exact
         values = np.arange(256, dtype=np.float64)
         counts = np.zeros((channels, 256), np.int64)
-        step = max(1, (1 << 20) // images[0].size)
-        for begin in range(0, len(images), step):
+        for chunk in chunks:
+            block = examples.gather(chunk)
             for channel in range(channels):
-                counts[channel] += np.bincount(images[begin : begin + step, ..., channel].ravel(), minlength=256)
+                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
         mean = counts @ values / counts.sum(axis=1)
         variance = counts @ values**2 / counts.sum(axis=1) - mean**2
     else:
-        mean = images.mean(axis=(0, 1, 2), dtype=np.float64)
-        variance = images.var(axis=(0, 1, 2), dtype=np.float64)
+        numbers = len(examples) * math.prod(images.shape[1:3])
+        mean = sum(examples.gather(chunk).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / numbers
+        squares = ((examples.gather(chunk) - mean) ** 2 for chunk in chunks)
+        variance = sum(square.sum(axis=(0, 1, 2)) for square in squares) / numbers
     return [mean.astype(np.float32), np.where(variance > 1e-12, variance, 1.0).astype(np.float32)]

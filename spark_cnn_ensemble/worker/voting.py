@@ -1,6 +1,6 @@
 """A batch of features -> the members' votes -> the majority.
 
-`vote_batches` and `count_votes` are what Spark runs; the model runs the same on the driver for a single vector. A
+`vote_batches` is what Spark runs for `transform`; the model runs the same on the driver for a single vector. A
 process unpacks an ensemble once and keeps it under the id that the driver gave it. TensorFlow is imported inside
 functions.
 """
@@ -22,13 +22,16 @@ from spark_cnn_ensemble.worker.network import Architecture, build_network
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-# Networks always see blocks of this many rows, the last one filled up with zeros, so that what a row gives does not
-# depend on the rows beside it: kernels of another shape may round otherwise.
-BLOCK_ROWS = 256
+_BLOCK_BYTES = 8 << 20  # of float32 pixels that a network is given at once
 
-VOTES_SCHEMA = "rawPrediction array<double>, probability array<double>, prediction double"
+OUTPUT_TYPES = {
+    "rawPrediction": "array<double>",
+    "probability": "array<double>",
+    "prediction": "double",
+    "uncertainty": "double",
+    "memberPredictions": "array<int>",
+}
 PARTS_SCHEMA = "member int, part int, bytes binary"
-COUNTS_SCHEMA = "confusion array<bigint>, memberRight array<bigint>, skipped bigint"
 
 _MAX_LOADED = 3  # ensembles that a process keeps unpacked
 
@@ -52,6 +55,8 @@ class VotingPlan:
         The class with the largest probability / threshold is predicted.
     refuse_invalid : bool
         Whether a row that cannot be scored fails the job; else its prediction is null.
+    outputs : tuple of str
+        What `vote_batches` gives, of `OUTPUT_TYPES`.
     """
 
     ensemble_id: str
@@ -61,6 +66,21 @@ class VotingPlan:
     soft: bool = False
     thresholds: tuple[float, ...] | None = None
     refuse_invalid: bool = True
+    outputs: tuple[str, ...] = ("rawPrediction", "probability", "prediction")
+
+    @property
+    def schema(self) -> str:
+        """Of what `vote_batches` gives."""
+        return ", ".join(f"{name} {OUTPUT_TYPES[name]}" for name in self.outputs)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows that the networks see at once, 8 to 256 by the size of an image.
+
+        The last block is filled up with zeros, so that what a row gives does not depend on the rows beside it: kernels
+        of another shape may round otherwise.
+        """
+        return min(256, max(8, _BLOCK_BYTES // (4 * self.pixels.size)))
 
     @property
     def num_classes(self) -> int:
@@ -98,20 +118,40 @@ def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: Wei
     Yields
     ------
     pandas.DataFrame
-        Columns of `VOTES_SCHEMA`; nulls for rows that cannot be scored.
+        The plan's outputs; nulls for rows that cannot be scored.
     """
     ensemble = None
-    for images, faults in _blocks(((cells, None) for cells in batches), plan.pixels):
-        _refuse(faults, plan)
+    for images, faults in _blocks(batches, plan):
         if ensemble is None:
-            ensemble = _ensemble(plan, weights_of)
-        raw, probability, prediction = majority(*ensemble.vote(images.rows), plan)
-        raw_rows: list[Any] = list(raw)
-        probability_rows: list[Any] = list(probability)
-        for index in faults:
-            raw_rows[index] = probability_rows[index] = None
-            prediction[index] = np.nan
-        yield pd.DataFrame({"rawPrediction": raw_rows, "probability": probability_rows, "prediction": prediction})
+            ensemble = load_ensemble(plan, weights_of)
+        votes, softmax = ensemble.vote(images)
+        raw, probability, prediction = majority(votes, softmax, plan)
+        prediction[list(faults)] = np.nan
+        found: dict[str, Any] = {
+            "rawPrediction": raw,
+            "probability": probability,
+            "prediction": prediction,
+            "memberPredictions": votes.astype(np.int32),
+        }
+        if "uncertainty" in plan.outputs:
+            found["uncertainty"] = np.where(np.isnan(prediction), np.nan, entropy(probability))
+        yield pd.DataFrame({name: _cells(found[name], faults) for name in plan.outputs})
+
+
+def _cells(values: np.ndarray, faults: Iterable[int]) -> Any:
+    if values.ndim == 1:
+        return values
+    rows: list[Any] = list(values)
+    for index in faults:
+        rows[index] = None
+    return rows
+
+
+def entropy(probability: np.ndarray) -> np.ndarray:
+    """Entropy of each row of shape (n, classes) over log(classes): 0 where all agree, 1 where none does."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(probability > 0, probability * np.log(probability), 0.0)
+    return np.abs(terms.sum(axis=1)) / np.log(probability.shape[1])
 
 
 def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -125,32 +165,7 @@ def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tupl
     images, faults = to_pixels([cell], plan.pixels)
     for fault in faults.values():
         raise Refusal(f"The vector {fault}; give the {plan.pixels.size} numbers of one image.")
-    return majority(*_ensemble(plan, weights_of).vote(images), plan)
-
-
-def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
-    """Compare the votes with the labels and count; one row of `COUNTS_SCHEMA` a partition.
-
-    Parameters
-    ----------
-    frames : iterable of pandas.DataFrame
-        Columns features and label, a whole number below the number of classes.
-    """
-    classes = plan.num_classes
-    confusion = np.zeros((classes, classes), np.int64)
-    right = np.zeros(len(plan.members), np.int64)
-    skipped = 0
-    for images, faults in _blocks(((frame["features"], frame["label"].to_numpy()) for frame in frames), plan.pixels):
-        _refuse(faults, plan)
-        sound = np.ones(len(images.rows), bool)
-        sound[list(faults)] = False
-        skipped += len(faults)
-        labels = images.labels[sound].astype(np.int64)
-        votes, softmax = _ensemble(plan, weights_of).vote(images.rows)
-        prediction = majority(votes, softmax, plan)[2][sound].astype(np.int64)
-        np.add.at(confusion, (labels, prediction), 1)
-        right += (votes[sound] == labels[:, None]).sum(axis=0)
-    yield pd.DataFrame({"confusion": [confusion.ravel()], "memberRight": [right], "skipped": [skipped]})
+    return majority(*load_ensemble(plan, weights_of).vote(images), plan)
 
 
 def majority(votes: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -172,20 +187,28 @@ def majority(votes: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> tuple[
     prediction : numpy.ndarray
         Shape (n,), float64.
     """
-    count, members = votes.shape
-    raw = softmax
-    if not plan.soft:
-        raw = np.zeros((count, plan.num_classes))
-        np.add.at(raw, (np.arange(count)[:, None], votes), 1.0)
-    probability = raw / members
+    raw = softmax if plan.soft else votes_per_class(votes, plan.num_classes)
+    probability = raw / votes.shape[1]
+    return raw, probability, decide(probability, softmax, plan).astype(np.float64)
+
+
+def decide(probability: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> np.ndarray:
+    """The class of each row, by shares of the votes and, where they tie, by summed softmax; both (n, classes)."""
     score = probability
     if plan.thresholds is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             score = probability / np.asarray(plan.thresholds)
         score = np.where(np.isnan(score), -1.0, score)  # 0 / 0: such a class is never chosen, as in Spark
     tied = score == score.max(axis=1, keepdims=True)
-    prediction = np.where(tied, softmax, -1.0).argmax(axis=1)
-    return raw, probability, prediction.astype(np.float64)
+    return np.where(tied, softmax, -1.0).argmax(axis=1)
+
+
+def votes_per_class(votes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Shape (n, classes), of votes (n, members); a vote of -1 is none."""
+    counts = np.zeros((len(votes), num_classes))
+    row, member = np.nonzero(votes >= 0)
+    np.add.at(counts, (row, votes[row, member]), 1.0)
+    return counts
 
 
 class Ensemble:
@@ -195,6 +218,7 @@ class Ensemble:
         import tensorflow as tf
 
         self._classes = plan.num_classes
+        self._block_rows = plan.block_rows
         self._members: list[tuple[_Network, list[Any]]] = []
         for index, architecture in enumerate(plan.members):
             network = _network(plan.architectures[architecture])
@@ -204,19 +228,21 @@ class Ensemble:
 
     def vote(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Votes (n, members) and summed softmax (n, classes) of images (n, height, width, channels)."""
-        count = len(images)
-        votes = np.empty((count, len(self._members)), np.int64)
-        softmax = np.zeros((count, self._classes))
-        for begin in range(0, count, BLOCK_ROWS):
-            part = images[begin : begin + BLOCK_ROWS].astype(np.float32)
-            block = np.zeros((BLOCK_ROWS, *images.shape[1:]), np.float32)
-            block[: len(part)] = part
-            span = slice(begin, begin + len(part))
-            for member, (network, weights) in enumerate(self._members):
-                output = network(weights, block)[: len(part)]
-                votes[span, member] = output.argmax(axis=1)
-                softmax[span] += output
+        votes = np.empty((len(images), len(self._members)), np.int64)
+        softmax = np.zeros((len(images), self._classes))
+        for rows, member, output in self.outputs(images):
+            votes[rows, member] = output.argmax(axis=1)
+            softmax[rows] += output
         return votes, softmax
+
+    def outputs(self, images: np.ndarray) -> Iterator[tuple[slice, int, np.ndarray]]:
+        """What each member gives for each block: the rows, the member, and its softmax (n, classes)."""
+        for begin in range(0, len(images), self._block_rows):
+            part = images[begin : begin + self._block_rows]
+            block = np.zeros((self._block_rows, *images.shape[1:]), np.float32)
+            block[: len(part)] = part
+            for member, (network, weights) in enumerate(self._members):
+                yield slice(begin, begin + len(part)), member, network(weights, block)[: len(part)]
 
 
 class _Network:
@@ -255,7 +281,8 @@ def _network(architecture: Architecture) -> _Network:
 _loaded: OrderedDict[str, Ensemble] = OrderedDict()
 
 
-def _ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
+def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
+    """The members of a plan, from this process or else unpacked."""
     if plan.ensemble_id not in _loaded:
         load_tensorflow_in_task()
         _loaded[plan.ensemble_id] = Ensemble(plan, weights_of)
@@ -265,37 +292,24 @@ def _ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
     return _loaded[plan.ensemble_id]
 
 
-@dataclass(frozen=True)
-class _Images:
-    rows: np.ndarray
-    labels: np.ndarray
-
-
-def _blocks(
-    batches: Iterable[tuple[pd.Series, np.ndarray | None]], pixels: PixelFormat
-) -> Iterator[tuple[_Images, dict[int, str]]]:
-    """Recut batches of any size into multiples of `BLOCK_ROWS`; only the last block may be another size."""
+def _blocks(batches: Iterable[pd.Series], plan: VotingPlan) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+    """Recut batches of any size into multiples of the plan's block; only the last may be another size."""
     cells: list[Any] = []
-    labels: list[Any] = []
-
-    def cut(count: int) -> tuple[_Images, dict[int, str]]:
-        rows, faults = to_pixels(cells[:count], pixels)
-        part = np.asarray(labels[:count])
-        del cells[:count], labels[:count]
-        return _Images(rows, part), faults
-
-    for series, batch_labels in batches:
+    for series in batches:
         cells.extend(series)
-        labels.extend(batch_labels if batch_labels is not None else ())
-        whole = len(cells) - len(cells) % BLOCK_ROWS
+        whole = len(cells) - len(cells) % plan.block_rows
         if whole:
-            yield cut(whole)
+            yield read_pixels(cells[:whole], plan)
+            del cells[:whole]
     if cells:
-        yield cut(len(cells))
+        yield read_pixels(cells, plan)
 
 
-def _refuse(faults: dict[int, str], plan: VotingPlan) -> None:
+def read_pixels(cells: Sequence[Any], plan: VotingPlan) -> tuple[np.ndarray, dict[int, str]]:
+    """See `to_pixels`; refuses cells that cannot be scored where the plan does."""
+    images, faults = to_pixels(cells, plan.pixels)
     if faults and plan.refuse_invalid:
         raise Refusal(
             f"{row_fault(plan.pixels.column, None, faults[min(faults)])[:-1]}, or 'keep' for a null prediction."
         )
+    return images, faults

@@ -1,0 +1,155 @@
+"""The folder of finished members (checkpointDir): what is in it, whose it is, and what of it can be used again.
+
+    checkpointDir/
+      _fit.json           which fit the members are of: params, shape, versions
+      attempt=…/          one a call of fit: Parquet rows of `worker.training.TRAINED_SCHEMA`, a file a task
+
+A task's file is moved to its place when the task ends, so that it outlives whatever happens to the fit. Fits that run
+at the same time write to different attempts. A member counts as finished when its weights have the SHA-256 that its
+report tells.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.filesystem import HadoopFiles
+from spark_cnn_ensemble.transport import collect_weights
+from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
+from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A member found whole: its report, its weights, and the attempt that trained it."""
+
+    report: dict[str, Any]
+    weights: bytes
+    attempt: str
+
+
+class Checkpoint:
+    """A folder that belongs to one fit.
+
+    Parameters
+    ----------
+    spark : SparkSession
+    path : str
+        On any filesystem of Hadoop's.
+    identity : dict
+        What decides how the members come out, the rows excepted: plain values for JSON.
+
+    Raises
+    ------
+    ValueError
+        The folder holds members of another fit.
+    """
+
+    def __init__(self, spark: SparkSession, path: str, identity: dict[str, Any]) -> None:
+        self._spark = spark
+        self._path = path.rstrip("/")
+        self._attempt = f"a-{uuid.uuid4().hex}"
+        files, told = HadoopFiles(spark), f"{self._path}/_fit.json"
+        identity = json.loads(json.dumps({"formatVersion": FORMAT_VERSION, **identity}))
+        if not files.exists(told) and files.write_new(told, json.dumps(identity, indent=1, sort_keys=True)):
+            return
+        try:
+            found = json.loads(files.read(told))
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or give another.")
+        differing = [name for name in sorted({*found, *identity}) if found.get(name) != identity.get(name)]
+        if differing:
+            what = "; ".join(
+                f"{name} is {_short(found.get(name))} there, {_short(identity.get(name))} here" for name in differing
+            )
+            raise ValueError(
+                f"checkpointDir '{path}' holds members of another fit ({what}); give another folder, or delete it."
+            )
+
+    def finished(self) -> dict[int, Finished]:
+        """The members that are whole in the folder."""
+        if not HadoopFiles(self._spark).matches(f"{self._path}/attempt=*"):
+            return {}
+        found: dict[int, Finished] = {}
+        parts = self._parts()
+        reported = parts.where(F.col("report").isNotNull()).select("attempt", "member", "report").collect()
+        by_attempt: dict[str, dict[int, dict[str, Any]]] = {}
+        for row in reported:
+            by_attempt.setdefault(row["attempt"], {})[row["member"]] = json.loads(row["report"])
+        for attempt in sorted(by_attempt):
+            reports = {
+                member: report
+                for member, report in sorted(by_attempt[attempt].items())
+                if member not in found and "failure" not in report
+            }
+            weights = collect_weights(
+                parts.where(F.col("attempt") == attempt), {member: report["size"] for member, report in reports.items()}
+            )
+            for member, report in reports.items():
+                if digest(weights[member]) == report["sha256"]:
+                    found[member] = Finished(report, weights[member], attempt)
+        return found
+
+    def check_rows(self, finished: dict[int, Finished], drawn: DataFrame) -> None:
+        """Refuse rows that are not those that the finished members were trained on; a job over the rows' keys.
+
+        Raises
+        ------
+        ValueError
+            Names a member whose bag would be another.
+        """
+
+        def residue(key: str) -> Any:
+            return F.pmod(F.col(key), F.lit(FINGERPRINT_MODULUS))
+
+        sums = drawn.groupBy("member").agg(
+            F.count(F.lit(1)), F.sum(residue("row_key") * (F.col("copies") + 1)), F.sum(residue("content_key"))
+        )
+        now = {row[0]: list(row[1:]) for row in sums.collect()}
+        for member, kept in sorted(finished.items()):
+            if list(kept.report["fingerprint"]) != now.get(member):
+                raise ValueError(
+                    f"checkpointDir '{self._path}' holds members of another fit (member {member} was trained on "
+                    f"{kept.report['fingerprint'][0]} rows that are not the {now.get(member, [0])[0]} of its bag now); "
+                    "give the same rows, or another folder."
+                )
+
+    def write(self, trained: DataFrame) -> None:
+        """Train, and keep each member as soon as its task ends."""
+        # Version 2 of Hadoop's committer moves a task's file to its place when the task ends, version 1 with the job.
+        writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
+        writer.parquet(f"{self._path}/attempt={self._attempt}")
+
+    def trained(self) -> DataFrame:
+        """What this attempt wrote."""
+        return self._parts().where(F.col("attempt") == self._attempt)
+
+    def of(self, finished: dict[int, Finished]) -> DataFrame:
+        """What the folder holds of finished members."""
+        attempts = {kept.attempt for kept in finished.values()}
+        mine = F.lit(False)
+        for attempt in sorted(attempts):
+            members = [member for member, kept in finished.items() if kept.attempt == attempt]
+            mine = mine | ((F.col("attempt") == attempt) & F.col("member").isin(members))
+        return self._parts().where(mine)
+
+    def _parts(self) -> DataFrame:
+        # A file that was cut short is passed over; its member is then not whole.
+        reader = self._spark.read.schema(f"{TRAINED_SCHEMA}, attempt string").option("ignoreCorruptFiles", "true")
+        return reader.parquet(self._path)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,358 @@
+"""What votes on labelled rows tell: accuracy of the vote and of each member, by ensemble size, by agreement.
+
+`VoteStatistics` is what the pictures and the report read; `OutOfBag` has it from the votes themselves, an evaluation
+from counts. Plain numpy and pandas; nothing here touches Spark.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LEVEL = 0.95  # of confidence intervals
+_ORDERS = 20  # random orders of the members over which accuracy by size is averaged
+
+
+def wilson_interval(right: float, rows: float, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval of a share of `right` in `rows`.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    if not rows:
+        return math.nan, math.nan
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = right / rows
+    centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
+    half = z / (1 + z * z / rows) * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class DisputedRow:
+    """A row on which the members disagree.
+
+    Attributes
+    ----------
+    uncertainty : float
+        Entropy of the votes over log(classes), 0 to 1.
+    label : int
+    votes : tuple of int
+        Votes per class.
+    png : str
+        The image, a PNG in base64.
+    """
+
+    uncertainty: float
+    label: int
+    votes: tuple[int, ...]
+    png: str
+
+    @property
+    def image(self) -> bytes:
+        """The image as the bytes of a PNG."""
+        return base64.b64decode(self.png)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DisputedRow:
+        """The inverse of `dataclasses.asdict` and JSON."""
+        return cls(float(values["uncertainty"]), int(values["label"]), tuple(values["votes"]), str(values["png"]))
+
+
+class VoteStatistics(ABC):
+    """What is known of the members' votes on labelled rows.
+
+    Attributes
+    ----------
+    disputedRows : tuple of DisputedRow
+        The rows whose votes disagree most, at most twelve.
+    """
+
+    disputedRows: tuple[DisputedRow, ...]
+
+    @property
+    @abstractmethod
+    def confusionMatrix(self) -> np.ndarray:
+        """Shape (classes, classes), int64: rows of label i that the vote predicts to be j."""
+
+    @property
+    @abstractmethod
+    def memberAccuracies(self) -> np.ndarray:
+        """Shape (members,): share of its rows that each member gets right alone; NaN where it had none."""
+
+    @property
+    @abstractmethod
+    def disagreement(self) -> np.ndarray:
+        """Shape (members, members): share of the rows on which two members differ; NaN where they share none."""
+
+    @property
+    @abstractmethod
+    def accuracyBySize(self) -> pd.DataFrame:
+        """Accuracy of the vote of so many members: size, accuracy, low, high (95 % interval), rows."""
+
+    @property
+    @abstractmethod
+    def agreement(self) -> pd.DataFrame:
+        """By share of the votes that the predicted class has, ascending: share, rows, right."""
+
+    @property
+    def rows(self) -> int:
+        """Rows that were voted on."""
+        return int(self.confusionMatrix.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the rows that the vote gets right."""
+        return float(np.trace(self.confusionMatrix) / self.rows) if self.rows else math.nan
+
+    @property
+    def accuracyInterval(self) -> tuple[float, float]:
+        """95 % interval of `accuracy` for other rows of the same kind, the members being what they are (Wilson)."""
+        return wilson_interval(float(np.trace(self.confusionMatrix)), self.rows)
+
+    @property
+    def recallByLabel(self) -> np.ndarray:
+        """Shape (classes,): share of the rows of each label that are predicted so; NaN where there are none."""
+        with np.errstate(invalid="ignore"):
+            return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=1)
+
+    @property
+    def precisionByLabel(self) -> np.ndarray:
+        """Shape (classes,): share of the rows predicted to be of each class that are; NaN where there are none."""
+        with np.errstate(invalid="ignore"):
+            return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=0)
+
+    @property
+    def coverage(self) -> pd.DataFrame:
+        """What is gained by leaving rows of less agreement to people: minimumShare, coverage, accuracy.
+
+        `coverage` is the share of rows whose predicted class has at least `minimumShare` of the votes, `accuracy` the
+        share of those that are right.
+        """
+        falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
+        kept, right = falling["rows"].cumsum(), falling["right"].cumsum()
+        return pd.DataFrame(
+            {"minimumShare": falling["share"], "coverage": kept / kept.iloc[-1], "accuracy": right / kept}
+        ).reset_index(drop=True)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OutOfBag(VoteStatistics):
+    """The votes of members on a sample of the training rows that they did not train on.
+
+    Each row's vote is that of its out-of-bag members alone: fewer than all, so that the accuracy is, if anything, an
+    underestimate of the whole ensemble's.
+
+    Attributes
+    ----------
+    labels : numpy.ndarray
+        Shape (n,).
+    votes : numpy.ndarray
+        Shape (n, members): each member's class; -1 where the row was in its bag.
+    predictions : numpy.ndarray
+        Shape (n,): the class that the out-of-bag members vote for; -1 where there are none.
+    numClasses : int
+    """
+
+    labels: np.ndarray
+    votes: np.ndarray
+    predictions: np.ndarray
+    numClasses: int
+    disputedRows: tuple[DisputedRow, ...] = ()
+
+    def __repr__(self) -> str:
+        low, high = self.accuracyInterval
+        return (
+            f"{type(self).__name__}(rows={self.rows}, rowsWithoutMember={self.rowsWithoutMember}, "
+            f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}])"
+        )
+
+    @property
+    def rowsWithoutMember(self) -> int:
+        """Rows of the sample that every member trained on, and that are therefore not voted on."""
+        return int((self.predictions < 0).sum())
+
+    @cached_property
+    def confusionMatrix(self) -> np.ndarray:
+        voted = self.predictions >= 0
+        matrix = np.zeros((self.numClasses, self.numClasses), np.int64)
+        np.add.at(matrix, (self.labels[voted], self.predictions[voted]), 1)
+        return matrix
+
+    @cached_property
+    def memberAccuracies(self) -> np.ndarray:
+        voted = self.votes >= 0
+        with np.errstate(invalid="ignore"):
+            return ((self.votes == self.labels[:, None]) & voted).sum(axis=0) / voted.sum(axis=0)
+
+    @cached_property
+    def disagreement(self) -> np.ndarray:
+        voted = (self.votes >= 0).astype(np.int64)
+        same = sum(
+            (chose.T @ chose for chose in ((self.votes == index).astype(np.int64) for index in range(self.numClasses))),
+            np.zeros((self.votes.shape[1],) * 2, np.int64),
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return 1 - same / (voted.T @ voted)
+
+    @cached_property
+    def accuracyBySize(self) -> pd.DataFrame:
+        """Accuracy of the vote of so many members: size, accuracy, low, high (95 % interval), rows.
+
+        Mean over random orders of the members; the first so many of a row's out-of-bag members vote, and rows with
+        fewer are left out. A tie among t classes counts 1/t where the label is one of them.
+        """
+        rows, members = self.votes.shape
+        right, count = np.zeros(members + 1), np.zeros(members + 1)
+        rng = np.random.default_rng(0)
+        for _ in range(_ORDERS):
+            tally, size = np.zeros((rows, self.numClasses)), np.zeros(rows, np.int64)
+            for member in rng.permutation(members):
+                voting = np.flatnonzero(self.votes[:, member] >= 0)
+                tally[voting, self.votes[voting, member]] += 1
+                size[voting] += 1
+                np.add.at(right, size[voting], credit(tally[voting], self.labels[voting]))
+                np.add.at(count, size[voting], 1)
+        sizes = np.flatnonzero(count)
+        voted = count[sizes] / _ORDERS
+        accuracy = right[sizes] / count[sizes]
+        bounds = [wilson_interval(share * n, n) for share, n in zip(accuracy, voted, strict=True)]
+        low, high = (np.array(side) for side in zip(*bounds, strict=True)) if bounds else (voted, voted)
+        return pd.DataFrame(
+            {"size": sizes, "accuracy": accuracy, "low": low, "high": high, "rows": voted.round().astype(int)}
+        )
+
+    @cached_property
+    def agreement(self) -> pd.DataFrame:
+        voted = self.predictions >= 0
+        votes, prediction = self.votes[voted], self.predictions[voted]
+        share = (votes == prediction[:, None]).sum(axis=1) / (votes >= 0).sum(axis=1)
+        table = pd.DataFrame({"share": share.round(4), "rows": 1, "right": prediction == self.labels[voted]})
+        return table.groupby("share", as_index=False).sum().astype({"right": np.int64})
+
+    def selection(self, size: int) -> list[int]:
+        """The indices of `size` members that vote best together, in the order in which they were chosen.
+
+        Greedy forward selection without replacement: each time the member joins whose vote, with those chosen before,
+        gets the most of its rows right; a tie goes to the member that is better alone, then to the lower index.
+
+        Source: R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of models",
+        ICML 2004, where members may be chosen again.
+        """
+        alone = np.nan_to_num(self.memberAccuracies, nan=-1.0)
+        tally = np.zeros((len(self.labels), self.numClasses))
+        chosen: list[int] = []
+        left = list(range(self.votes.shape[1]))
+        while len(chosen) < size:
+            scores = []
+            for member in left:
+                after = self._with(tally, member)
+                voted = after.sum(axis=1) > 0
+                scores.append(credit(after[voted], self.labels[voted]).mean() if voted.any() else -1.0)
+            best = max(range(len(left)), key=lambda place: (round(scores[place], 12), alone[left[place]], -left[place]))
+            member = left.pop(best)
+            tally = self._with(tally, member)
+            chosen.append(member)
+        return chosen
+
+    def _with(self, tally: np.ndarray, member: int) -> np.ndarray:
+        after = tally.copy()
+        voting = np.flatnonzero(self.votes[:, member] >= 0)
+        after[voting, self.votes[voting, member]] += 1
+        return after
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the inverse."""
+        return {
+            "labels": self.labels.tolist(),
+            "votes": self.votes.tolist(),
+            "predictions": self.predictions.tolist(),
+            "numClasses": self.numClasses,
+            "disputedRows": [asdict(row) for row in self.disputedRows],
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> OutOfBag:
+        """The inverse of `to_dict`.
+
+        Raises
+        ------
+        ValueError
+            The arrays do not fit one another.
+        """
+        labels, predictions = (np.array(values[name], np.int64) for name in ("labels", "predictions"))
+        votes = np.array(values["votes"], np.int64).reshape(len(labels), -1)
+        classes = int(values["numClasses"])
+        largest = max((int(array.max()) for array in (labels, votes, predictions) if array.size), default=0)
+        if len(predictions) != len(labels) or largest >= classes:
+            raise ValueError("the out-of-bag votes do not fit one another")
+        rows = tuple(DisputedRow.from_dict(row) for row in values["disputedRows"])
+        return cls(labels, votes, predictions, classes, rows)
+
+
+def credit(tally: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Shape (n,): 1 where votes per class (n, classes) elect the label, 1/t where it ties with t - 1 other classes."""
+    winners = tally == tally.max(axis=1, keepdims=True)
+    return winners[np.arange(len(labels)), labels] / winners.sum(axis=1)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CNNEnsembleEvaluation(VoteStatistics):
+    """The members and their vote, measured on labelled rows.
+
+    Attributes
+    ----------
+    skippedRows : int
+        Rows that could not be used and were left out.
+    """
+
+    confusion: np.ndarray
+    memberRight: np.ndarray
+    same: np.ndarray
+    rowsByVotes: np.ndarray
+    rightByVotes: np.ndarray
+    rightBySize: np.ndarray
+    skippedRows: int
+    disputedRows: tuple[DisputedRow, ...] = ()
+
+    def __repr__(self) -> str:
+        members = self.memberAccuracies
+        return (
+            f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
+            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
+        )
+
+    @property
+    def confusionMatrix(self) -> np.ndarray:
+        return self.confusion
+
+    @property
+    def memberAccuracies(self) -> np.ndarray:
+        return self.memberRight / self.rows
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        return 1 - self.same / self.rows
+
+    @property
+    def accuracyBySize(self) -> pd.DataFrame:
+        """Accuracy of the vote of the first so many members: size, accuracy, low, high (95 % interval), rows."""
+        bounds = [wilson_interval(float(right), self.rows) for right in self.rightBySize]
+        low, high = zip(*bounds, strict=True)
+        size = np.arange(1, len(self.rightBySize) + 1)
+        return pd.DataFrame(
+            {"size": size, "accuracy": self.rightBySize / self.rows, "low": low, "high": high, "rows": self.rows}
+        )
+
+    @property
+    def agreement(self) -> pd.DataFrame:
+        members = len(self.memberRight)
+        votes = np.arange(members + 1)
+        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})[1:]

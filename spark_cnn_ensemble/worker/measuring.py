@@ -1,0 +1,195 @@
+"""Labelled rows -> how the members and their vote do on them.
+
+`count_votes` counts over any number of rows; `vote_out_of_bag` gives the votes themselves, for the few rows of the
+out-of-bag sample. Both also give the rows that the members dispute most, as pictures.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.worker.pixels import PixelFormat
+from spark_cnn_ensemble.worker.voting import (
+    VotingPlan,
+    WeightsOf,
+    decide,
+    entropy,
+    load_ensemble,
+    read_pixels,
+    votes_per_class,
+)
+
+DISPUTED = 12  # pictures that are kept
+
+# Rows by label and prediction; right, by member; on which two members give the same class, by pair; by the number of
+# votes for the prediction, all and right; that the first 1, 2, ... members together get right; left out.
+COUNTS_SCHEMA = (
+    "confusion array<bigint>, memberRight array<bigint>, same array<bigint>, rowsByVotes array<bigint>, "
+    "rightByVotes array<bigint>, rightBySize array<bigint>, skipped bigint, disputed array<string>"
+)
+OUT_OF_BAG_SCHEMA = "ticket double, label int, votes array<int>, prediction int, disputed string"
+
+
+def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
+    """Compare the votes with the labels and count; one row of `COUNTS_SCHEMA` a partition.
+
+    Parameters
+    ----------
+    frames : iterable of pandas.DataFrame
+        Columns features and label, a whole number below the number of classes.
+    """
+    classes, members = plan.num_classes, len(plan.members)
+    totals = {
+        "confusion": np.zeros((classes, classes), np.int64),
+        "memberRight": np.zeros(members, np.int64),
+        "same": np.zeros((members, members), np.int64),
+        "rowsByVotes": np.zeros(members + 1, np.int64),
+        "rightByVotes": np.zeros(members + 1, np.int64),
+        "rightBySize": np.zeros(members, np.int64),
+    }
+    skipped = 0
+    disputed: list[str] = []
+    for frame in frames:
+        images, faults = read_pixels(frame["features"].tolist(), plan)
+        sound = np.ones(len(images), bool)
+        sound[list(faults)] = False
+        images, labels = images[sound], frame["label"].to_numpy(np.int64)[sound]
+        skipped += len(faults)
+        if not len(images):
+            continue
+        votes, softmax, right_by_size = _vote_step_by_step(images, labels, plan, weights_of)
+        counts = votes_per_class(votes, classes)
+        prediction = decide(softmax if plan.soft else counts, softmax, plan)
+        right, winning = prediction == labels, counts[np.arange(len(labels)), prediction].astype(int)
+        np.add.at(totals["confusion"], (labels, prediction), 1)
+        totals["memberRight"] += (votes == labels[:, None]).sum(axis=0)
+        for index in range(classes):
+            chose = (votes == index).astype(np.int64)
+            totals["same"] += chose.T @ chose
+        totals["rowsByVotes"] += np.bincount(winning, minlength=members + 1)
+        totals["rightByVotes"] += np.bincount(winning[right], minlength=members + 1)
+        totals["rightBySize"] += right_by_size
+        disputed = most_disputed([*disputed, *(picture for _, picture in _disputed(images, labels, counts))])
+    row: dict[str, Any] = {name: [total.ravel()] for name, total in totals.items()}
+    yield pd.DataFrame({**row, "skipped": [skipped], "disputed": [disputed]})
+
+
+def _vote_step_by_step(
+    images: np.ndarray, labels: np.ndarray, plan: VotingPlan, weights_of: WeightsOf
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Votes (n, members), summed softmax (n, classes), and the rows that the first 1, 2, ... members get right."""
+    members = len(plan.members)
+    votes = np.empty((len(images), members), np.int64)
+    softmax, counts = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
+    right = np.zeros(members, np.int64)
+    for rows, member, output in load_ensemble(plan, weights_of).outputs(images):
+        vote = output.argmax(axis=1)
+        votes[rows, member] = vote
+        softmax[rows] += output
+        counts[rows][np.arange(len(vote)), vote] += 1
+        shown = softmax[rows] if plan.soft else counts[rows]
+        right[member] += (decide(shown / (member + 1), softmax[rows], plan) == labels[rows]).sum()
+    return votes, softmax, right
+
+
+def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
+    """Let each member vote on the rows that it has not trained on.
+
+    Parameters
+    ----------
+    frames : iterable of pandas.DataFrame
+        Columns ticket, label, bytes (pixels as `training.sample_tables` gives them) and inBag (a truth value a member).
+
+    Yields
+    ------
+    pandas.DataFrame
+        Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the member had the row in its bag, the prediction -1 where
+        all had it; disputed is a picture of the most disputed rows, else null.
+    """
+    for frame in frames:
+        images = _stored_pixels(frame["bytes"].tolist(), plan.pixels)
+        out_of_bag = ~np.array(frame["inBag"].tolist(), bool).reshape(len(frame), -1)
+        labels = frame["label"].to_numpy(np.int64)
+        votes = np.full((len(frame), len(plan.members)), -1, np.int64)
+        softmax = np.zeros((len(frame), plan.num_classes))
+        for rows, member, output in load_ensemble(plan, weights_of).outputs(images):
+            asked = out_of_bag[rows, member]
+            votes[rows, member] = np.where(asked, output.argmax(axis=1), -1)
+            softmax[rows] += np.where(asked[:, None], output, 0)
+        counts = votes_per_class(votes, plan.num_classes)
+        voters = counts.sum(axis=1)
+        share = (softmax if plan.soft else counts) / np.maximum(voters, 1)[:, None]
+        prediction = np.where(voters > 0, decide(share, softmax, plan), -1)
+        pictures: list[str | None] = [None] * len(frame)
+        voted = np.flatnonzero(voters > 0)
+        for index, picture in _disputed(images[voted], labels[voted], counts[voted]):
+            pictures[voted[index]] = picture
+        yield pd.DataFrame(
+            {
+                "ticket": frame["ticket"],
+                "label": frame["label"],
+                "votes": list(votes.astype(np.int32)),
+                "prediction": prediction.astype(np.int32),
+                "disputed": pictures,
+            }
+        )
+
+
+def most_disputed(pictures: Iterable[str]) -> list[str]:
+    """The `DISPUTED` most uncertain of some rows, as `_disputed` gives them; always the same ones, in any order."""
+    return sorted(pictures, key=lambda text: (-json.loads(text)["uncertainty"], text))[:DISPUTED]
+
+
+def _disputed(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, str]]:
+    """The rows whose votes disagree most: index, and JSON of uncertainty, label, votes per class and a PNG."""
+    if not len(images):
+        return []
+    uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True))
+    # The bytes of the image break ties, so that the rows beside it do not decide.
+    order = sorted(np.flatnonzero(uncertainty > 0), key=lambda index: (-uncertainty[index], images[index].tobytes()))
+    return [
+        (
+            int(index),
+            json.dumps(
+                {
+                    "uncertainty": round(float(uncertainty[index]), 6),
+                    "label": int(labels[index]),
+                    "votes": counts[index].astype(int).tolist(),
+                    "png": base64.b64encode(_png(images[index])).decode(),
+                }
+            ),
+        )
+        for index in order[:DISPUTED]
+    ]
+
+
+def _png(image: np.ndarray) -> bytes:
+    """An image to look at: 0 to 255 as it is, 0 to 1 times 255, anything else from its least to its largest number."""
+    from PIL import Image
+
+    shown = image.astype(np.float64)
+    low, high = shown.min(), shown.max()
+    if low < 0 or high > 255:
+        shown = (shown - low) * (255 / (high - low))
+    elif high <= 1:
+        shown = shown * 255
+    pixels = np.rint(shown).astype(np.uint8)
+    if pixels.shape[2] not in (3, 4):
+        pixels = pixels[..., 0]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def _stored_pixels(cells: list[bytes], pixels: PixelFormat) -> np.ndarray:
+    kind = np.uint8 if all(len(cell) == pixels.size for cell in cells) else np.float32
+    # Each member chose the narrowest type for its own rows.
+    blocks = [np.frombuffer(cell, np.uint8 if len(cell) == pixels.size else np.float32) for cell in cells]
+    return np.stack(blocks).astype(kind).reshape(-1, *pixels.shape)

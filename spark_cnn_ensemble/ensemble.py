@@ -15,6 +15,7 @@ from spark_cnn_ensemble.summary import MemberSummary
 from spark_cnn_ensemble.transport import Broadcasts
 from spark_cnn_ensemble.worker.member import digest, unpack_weights
 from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.voting import check_weights
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,11 @@ class Ensemble:
 
     def network(self, member: int) -> Any:
         """A member as a Keras model."""
-        network = build_network(self.architectures[self.architecture_of[member]])
-        network.set_weights(unpack_weights(self.weights[member]))
+        architecture = self.architectures[self.architecture_of[member]]
+        arrays = unpack_weights(self.weights[member])
+        check_weights(architecture, arrays, member)
+        network = build_network(architecture)
+        network.set_weights(arrays)
         return network
 
     def subset(self, indices: Sequence[int]) -> Ensemble:

@@ -75,7 +75,7 @@ class MemberSummary:
         return cls(**known)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class CNNEnsembleTrainingSummary:
     """What a fit found out.
 

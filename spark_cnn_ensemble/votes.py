@@ -174,6 +174,11 @@ class OutOfBag(VoteStatistics):
             f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}])"
         )
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, OutOfBag) and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]
+
     @property
     def rowsWithoutMember(self) -> int:
         """Rows of the sample that every member trained on, and that are therefore not voted on."""

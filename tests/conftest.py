@@ -65,6 +65,7 @@ def small(**params):
         "epochs": 1,
         "numClasses": 10,
         "inputShape": [8, 8, 1],
+        "oobSampleSize": 0,
     }
     return CNNEnsembleClassifier(**{**settings, **params})
 

@@ -203,6 +203,7 @@ def test_03_type_conversion():
         "idCol": "id",
         "numClasses": 3,
         "inputShape": [8, 8, 1],
+        "minMembers": 2,
     }
     for param in classifier.params:
         value = samples[param.name] if param.name in samples else classifier.getOrDefault(param)
@@ -210,7 +211,7 @@ def test_03_type_conversion():
         assert classifier.isSet(param) and classifier.getOrDefault(param) == value
         classifier.setParams(**{param.name: None})  # as in the signature, None is no value
         assert not classifier.isSet(param)
-    explicit = CNNEnsembleClassifier(thresholds=None, weightCol=None, numClasses=None, inputShape=None, idCol=None)
+    explicit = CNNEnsembleClassifier(thresholds=None, weightCol=None, numClasses=None, inputShape=None, minMembers=None)
     assert values(explicit) == values(CNNEnsembleClassifier())
 
 
@@ -234,6 +235,10 @@ def test_04_no_work_in_the_constructor(train, model, test):
         "earlyStoppingPatience": -1,
         "precision": "float16",
         "seed": 2**63,
+        "oobSampleSize": -1,
+        "maxMemoryInMB": 0,
+        "minMembers": 0,
+        "verbose": 2,
         "numClasses": 1,
         "inputShape": [8, 8],
         "thresholds": [0.0, 0.0],
@@ -494,9 +499,10 @@ def test_14_bags_are_right(spark, few):
 
     rows = spark.range(3000).select(F.xxhash64("id").alias("row_key"), F.lit(False).alias("validates"))
     for kind, rate, members in (("disjoint", 1.0, 4), ("subsample", 0.3, 3), ("bootstrap", 1.5, 3)):
-        drawn = bagging.draw(rows.repartition(3), kind, rate, members, seed=5)
+        bags = bagging.bags(F.col("row_key"), F.col("validates"), kind, rate, members, 5)
+        drawn = bagging.draw(rows.repartition(3).withColumn("bags", bags))
         given = (
-            bagging.place(drawn, members)
+            bagging.place(drawn, range(members), members)
             .mapInPandas(record, "task int, member int, copies int, row_key long")
             .toPandas()
         )

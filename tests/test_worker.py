@@ -15,7 +15,8 @@ from PIL import Image
 
 from spark_cnn_ensemble.params import OPTIMIZERS
 from spark_cnn_ensemble.worker.augmentation import augment
-from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, Bag, Examples, collect_bag
+from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, Bag, BagRules, Examples, collect_bag
+from spark_cnn_ensemble.worker.measuring import count_votes
 from spark_cnn_ensemble.worker.member import (
     PART_BYTES,
     TrainingPlan,
@@ -30,9 +31,7 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_enco
 from spark_cnn_ensemble.worker.refusal import Refusal, refusal_in, refusing_in_python
 from spark_cnn_ensemble.worker.training import Trainer, _mean_and_variance, train_member
 from spark_cnn_ensemble.worker.voting import (
-    BLOCK_ROWS,
     VotingPlan,
-    count_votes,
     majority,
     member_parts,
     vote_batches,
@@ -41,6 +40,8 @@ from spark_cnn_ensemble.worker.voting import (
 
 SMALL = Architecture((8, 8, 1), 10, filters=(4,), kernel_size=3, dense_units=16)
 ARRAYS = PixelFormat("features", "array", (2, 2, 1))
+RULES = BagRules(ARRAYS)
+SKIPPING = BagRules(ARRAYS, skip_invalid=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +51,6 @@ def tensorflow():
 
 def a_plan(architecture=SMALL, **changes):
     settings = {
-        "num_members": 2,
         "epochs": 2,
         "batch_size": 50,
         "learning_rate": 1e-3,
@@ -61,10 +61,9 @@ def a_plan(architecture=SMALL, **changes):
         "early_stopping_patience": 0,
         "precision": "float32",
         "seed": 17,
-        "skip_invalid": False,
     }
-    pixels = PixelFormat("features", "array", architecture.input_shape)
-    return TrainingPlan(architecture=architecture, pixels=pixels, **{**settings, **changes})
+    rules = BagRules(PixelFormat("features", "array", architecture.input_shape))
+    return TrainingPlan(architecture=architecture, rules=rules, **{**settings, **changes})
 
 
 def examples(images, labels, weights=None, copies=None):
@@ -118,15 +117,18 @@ def frame(rows):
         row = {
             "member": 0,
             "copies": 1,
+            "validates": False,
             "counts_here": True,
             "row_key": row_key,
             "content_key": content_key,
+            "ticket": None,
             "label": label,
             "weight": np.nan,
             "name": None,
             "features": features,
         }
-        filled.append({**row, **(more[0] if more else {})})
+        more = more[0] if more else {}
+        filled.append({**row, "validates": more.get("copies") == 0, **more})
     return pd.DataFrame(filled, columns=list(BAG_COLUMNS))
 
 
@@ -151,9 +153,9 @@ def cut(table, sizes):
 @pytest.mark.parametrize("sizes", [[], [1], [7, 1, 20], [0, 39], [1] * 39])
 def test_a_bag_does_not_depend_on_order_or_batches(sizes):
     table = frame(many_rows())
-    expected = collect_bag([table], 0, ARRAYS, False)
+    expected = collect_bag([table], 0, RULES)
     shuffled = table.sample(frac=1, random_state=len(sizes))
-    found = collect_bag(cut(shuffled, sizes), 0, ARRAYS, False)
+    found = collect_bag(cut(shuffled, sizes), 0, RULES)
     for part in ("training", "validation"):
         ours, theirs = getattr(found, part), getattr(expected, part)
         assert len(ours) == len(theirs) > 0
@@ -173,7 +175,7 @@ def test_a_bag_is_sorted_by_row_key_then_by_content():
         ]
     )
     for order in (table, table[::-1], table.sample(frac=1, random_state=1)):
-        bag = collect_bag([order], 0, ARRAYS, False)
+        bag = collect_bag([order], 0, RULES)
         assert bag.training.images[:, 0, 0, 0].tolist() == [10, 20, 30, 40, 50]
         assert bag.training.labels.tolist() == [0, 0, 1, 1, 0]
 
@@ -190,8 +192,7 @@ def test_rows_without_copies_only_validate():
             )
         ],
         0,
-        ARRAYS,
-        False,
+        RULES,
     )
     assert bag.training.images[:, 0, 0, 0].tolist() == [1, 3]
     assert bag.training.copies.tolist() == [2, 1]
@@ -218,7 +219,7 @@ def test_bytes_hold_a_bag_only_where_nothing_is_lost(batches, dtype):
         frame([(10 * i + j, 0, 0, numbers(0, 0, 0, value)) for j, value in enumerate(batch)])
         for i, batch in enumerate(batches)
     ]
-    images = collect_bag(frames, 0, ARRAYS, False).training.images
+    images = collect_bag(frames, 0, RULES).training.images
     assert images.dtype == dtype
     assert images[:, 1, 1, 0].astype(np.float64).tolist() == np.float32(np.concatenate(batches)).tolist()
 
@@ -244,7 +245,7 @@ def test_rows_are_skipped_and_counted_in_one_bag_only():
         (4, 0, 0, numbers(1, 2), {"counts_here": True}),
         (5, 0, 1, numbers(5, 5, 5, 5), {"counts_here": False}),
     ]
-    bag = collect_bag(cut(frame(rows), [2, 1]), 0, ARRAYS, True)
+    bag = collect_bag(cut(frame(rows), [2, 1]), 0, SKIPPING)
     assert bag.skipped == 2
     assert bag.training.images[:, 0, 0, 0].tolist() == [1, 5]
 
@@ -260,7 +261,7 @@ def test_rows_are_skipped_and_counted_in_one_bag_only():
 def test_a_bad_row_is_refused_by_name(cell, name, sentence):
     table = frame([(1, 0, 0, numbers(1, 1, 1, 1)), (2, 0, 0, cell, {"name": name})])
     with pytest.raises(Refusal) as caught:
-        collect_bag([table], 0, ARRAYS, False)
+        collect_bag([table], 0, RULES)
     assert str(caught.value) == (f"{sentence}correct the row, or set handleInvalid='skip' to leave such rows out.")
 
 
@@ -276,20 +277,20 @@ def test_a_bad_row_is_refused_by_name(cell, name, sentence):
 )
 def test_an_empty_bag_is_refused(frames):
     with pytest.raises(Refusal, match=r"^Member 3 has no rows to train on: its bag is empty; set fewer members .*\.$"):
-        collect_bag([table.assign(member=3) for table in frames], 3, ARRAYS, True)
+        collect_bag([table.assign(member=3) for table in frames], 3, SKIPPING)
 
 
 def test_a_bag_of_weight_0_is_refused():
     rows = [(i, 0, 0, numbers(1, 1, 1, 1), {"weight": 0.0}) for i in range(3)]
     rows.append((9, 0, 0, numbers(1, 1, 1, 1), {"weight": 5.0, "copies": 0}))  # a validating row is no help
     with pytest.raises(Refusal, match=r"^Member 0 has only rows of weight 0 in its bag; set fewer members .*\.$"):
-        collect_bag([frame(rows)], 0, ARRAYS, False)
+        collect_bag([frame(rows)], 0, RULES)
 
 
 def test_a_row_of_another_member_is_an_error_of_ours():
     with pytest.raises(RuntimeError, match=r"Task of member 0 was given rows of members \[0, 2\]"):
         table = frame([(1, 0, 0, numbers(1, 1, 1, 1)), (2, 0, 0, numbers(1, 1, 1, 1), {"member": 2})])
-        collect_bag([table], 0, ARRAYS, False)
+        collect_bag([table], 0, RULES)
 
 
 # --------------------------------------------------------------------------------------- the pixels
@@ -638,7 +639,7 @@ def test_votes_do_not_depend_on_the_batches(three, thousand, sizes):
         assert np.array_equal(np.stack(found[name]), np.stack(expected[name])), name
 
 
-@pytest.mark.parametrize("count", [1, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1])
+@pytest.mark.parametrize("count", [1, 255, 256, 257])
 def test_a_row_gives_the_same_alone(three, thousand, count):
     weights, _ = three
     plan = voting("alone", soft=True)
@@ -949,7 +950,7 @@ def test_mean_and_variance_of_each_channel():
     images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
     images[..., 2] = 9  # a channel that is constant is left in peace
     for block in (images, images.astype(np.float32)):
-        mean, variance = _mean_and_variance(block)
+        mean, variance = _mean_and_variance(examples(block, np.zeros(50)))
         assert np.allclose(mean, images.mean(axis=(0, 1, 2)))
         assert np.allclose(variance, [images[..., 0].var(), images[..., 1].var(), 1])
 

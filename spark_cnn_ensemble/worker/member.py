@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import sys
 import zipfile
@@ -60,7 +61,7 @@ def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
 
 
 def unpack_weights(data: bytes) -> list[np.ndarray]:
-    """The inverse of `pack_weights`; never unpickles.
+    """The inverse of `pack_weights`; never unpickles, and takes no more memory than the bytes themselves have.
 
     Raises
     ------
@@ -68,10 +69,31 @@ def unpack_weights(data: bytes) -> list[np.ndarray]:
         The bytes are not such a file.
     """
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for entry in archive.infolist():
+                _check_entry(archive, entry)
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return [arrays[name] for name in sorted(arrays.files)]
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise Refusal(f"A member's weights are damaged ({error}); save the model again.") from None
+
+
+def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Look at an array's sizes before any memory is taken for it."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError(f"array {entry.filename!r} is compressed")
+    with archive.open(entry) as file:
+        shape, _, kind = np.lib.format.read_array_header_1_0(_at_header(file))
+        numbers = (entry.file_size - file.tell()) // max(1, kind.itemsize)
+    if kind.kind not in "fiu" or math.prod(shape) != numbers or min(shape, default=0) < 0:
+        raise ValueError(f"array {entry.filename!r} claims to be {kind} of shape {shape}")
+
+
+def _at_header(file: Any) -> Any:
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"an array is of npy version {version}")
+    return file
 
 
 def split_weights(data: bytes) -> list[bytes]:

@@ -7,6 +7,8 @@ not depend on the version of Keras. Nothing here trains or scores.
 from __future__ import annotations
 
 import json
+import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +81,34 @@ def build_network(architecture: Architecture) -> Any:
             return custom
         return keras.Model(image, custom(standardized), name="member")
     return keras.Model(image, _built_in(architecture, standardized), name="member")
+
+
+def count_weights(architecture: Architecture) -> int:
+    """Number of weights of the network that `build_network` makes, found without taking memory for them.
+
+    Raises
+    ------
+    Refusal
+        See `build_network`.
+    """
+    import keras
+
+    found: list[Any] = []
+
+    def build() -> None:
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                found.append(sum(math.prod(variable.shape) for variable in build_network(architecture).weights))
+        except Exception as error:
+            found.append(error)
+
+    # Keras keeps the variables that it has not made yet by thread, and forgets them with it.
+    thread = threading.Thread(target=build)
+    thread.start()
+    thread.join()
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return int(found[0])
 
 
 def _built_in(architecture: Architecture, image: Any) -> Any:

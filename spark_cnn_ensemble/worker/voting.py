@@ -18,7 +18,7 @@ import pandas as pd
 
 from spark_cnn_ensemble.worker.bag import row_fault
 from spark_cnn_ensemble.worker.member import load_tensorflow_in_task, split_weights, unpack_weights
-from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.network import Architecture, build_network, count_weights
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
 
@@ -221,8 +221,9 @@ class Ensemble:
         self._block_rows = plan.block_rows
         self._members: list[tuple[_Network, list[Any]]] = []
         for index, architecture in enumerate(plan.members):
-            network = _network(plan.architectures[architecture])
             arrays = unpack_weights(weights_of(index))
+            check_weights(plan.architectures[architecture], arrays, index)
+            network = _network(plan.architectures[architecture])
             network.check(arrays, index)
             self._members.append((network, [tf.constant(array) for array in arrays]))
 
@@ -270,7 +271,22 @@ class _Network:
     def check(self, arrays: Sequence[np.ndarray], member: int) -> None:
         wanted = [(tuple(variable.shape), variable.dtype) for variable in self._network.weights]
         if [(array.shape, array.dtype.name) for array in arrays] != wanted:
-            raise Refusal(f"The weights of member {member} do not fit its network; save the model again.")
+            raise Refusal(_misfit(member))
+
+
+def check_weights(architecture: Architecture, arrays: Sequence[np.ndarray], member: int) -> None:
+    """Refuse weights that are not as many as a network has, before it is built: it may claim to be of any size."""
+    if sum(array.size for array in arrays) != _weights_of_network(architecture):
+        raise Refusal(_misfit(member))
+
+
+def _misfit(member: int) -> str:
+    return f"The weights of member {member} do not fit its network; save the model again."
+
+
+@functools.lru_cache(maxsize=8)
+def _weights_of_network(architecture: Architecture) -> int:
+    return count_weights(architecture)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,505 @@
+"""Pictures of a fit and of votes, by matplotlib.
+
+Called by users and by the report. Each function draws into the Axes that it is given, or else into a new figure of
+pyplot, and gives the Axes back, so that titles and sizes are the caller's. Neutral lines and text take rcParams' text
+colour, the shades of heat maps are transparent where there is nothing: the pictures fit light pages and dark ones.
+matplotlib is loaded on first use, as it is an optional dependency.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.votes import wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
+    from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
+
+# Of Okabe's and Ito's palette, which most colour-blind people can tell apart: a pair that also differs in lightness.
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+_FEW_ROWS = 0.1  # of the rows with one voter: sizes of ensembles with fewer say too little to be drawn
+_MOST_NUMBERED_CLASSES = 20
+_MOST_NUMBERED_MEMBERS = 12
+_MOST_MARKERS = 25
+_MOST_SHARES = 12  # distinct shares of votes that are drawn one by one; more are put into bins
+_BINS = 10
+_LONGEST_NAME = 18
+_COLUMNS = 4  # of the grid of images
+
+
+def load_matplotlib() -> Any:
+    """The package matplotlib.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        It is not installed.
+    """
+    try:
+        import matplotlib
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "The pictures need matplotlib; install it with pip install spark_cnn_ensemble[plots].", name=error.name
+        ) from None
+    return matplotlib
+
+
+def learning_curves(
+    summary: CNNEnsembleTrainingSummary, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None
+) -> Axes:
+    """Loss or accuracy by epoch: each member a thin line, the mean of those that trained so long a thick one.
+
+    Validation is dashed, where rows were held back for it. Accuracy comes with the vote's on the out-of-bag sample,
+    and its 95 % interval, where it was estimated.
+
+    Parameters
+    ----------
+    summary : CNNEnsembleTrainingSummary
+        `model.summary`.
+    metric : {"loss", "accuracy"}
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        The summary has no such measure of any epoch.
+    """
+    if metric not in ("loss", "accuracy"):
+        raise ValueError(f"metric must be 'loss' or 'accuracy', not {metric!r}.")
+    curves = {name: _curves(summary, name) for name in (metric, f"val_{metric}")}
+    if not curves[metric]:
+        raise ValueError(f"The summary has no {metric} of any epoch to draw; give the summary of a model that was fit.")
+    ax = _axes(ax)
+    for name, color, style, label in (
+        (metric, _BLUE, "-", "training"),
+        (f"val_{metric}", _ORANGE, "--", "validation"),
+    ):
+        _draw_curves(ax, curves[name], color, style, label)
+    votes = summary.outOfBag
+    if metric == "accuracy" and votes is not None and votes.rows:
+        low, high = votes.accuracyInterval
+        color = _ink()
+        ax.axhspan(low, high, color=color, alpha=0.12, linewidth=0)
+        label = f"vote, out-of-bag: {votes.accuracy:.1%} ({low:.1%} to {high:.1%})"
+        ax.axhline(votes.accuracy, color=color, linestyle=":", linewidth=1.5, label=label)
+    ax.set(xlabel="epoch", ylabel="accuracy" if metric == "accuracy" else "loss (cross-entropy)")
+    _integer_ticks(ax.xaxis)
+    if metric == "accuracy":
+        _percent(ax.yaxis)
+    ax.legend(frameon=False)
+    return ax
+
+
+def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
+    """Accuracy of the vote by the number of members that vote, with its 95 % interval.
+
+    Sizes with less than a tenth of the rows of the first are left out: few rows have so many out-of-bag members.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        No row was voted on.
+    """
+    _check(votes)
+    table = telling_sizes(votes)
+    ax = _axes(ax)
+    _draw_with_band(ax, table["size"], table["accuracy"], table["low"], table["high"])
+    ax.set(xlabel="members that vote", ylabel="accuracy of the vote")
+    _integer_ticks(ax.xaxis)
+    _percent(ax.yaxis)
+    ax.legend(frameon=False, loc="lower right")
+    return ax
+
+
+def telling_sizes(votes: VoteStatistics) -> pd.DataFrame:
+    """The rows of `accuracyBySize` that rest on enough rows to be looked at."""
+    table = votes.accuracyBySize
+    return table[table["rows"] >= _FEW_ROWS * table["rows"].iloc[0]]
+
+
+def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Rows by label and prediction; the shade tells errors from one another, however many rows are right.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    class_names : sequence of str, optional
+        A name for each class; default: the class indices.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        No row was voted on, or there is not one name for each class.
+    """
+    _check(votes)
+    matrix = votes.confusionMatrix
+    classes = len(matrix)
+    names = class_labels(classes, class_names)
+    ax = _axes(ax, (6.4, 5.6))
+    right = np.eye(classes, dtype=bool)
+    errors = np.ma.masked_where(right | (matrix == 0), matrix)
+    ax.imshow(np.ma.masked_where(~right, np.ones_like(matrix)), _shades(_BLUE, 0.25, 0.25))
+    image = ax.imshow(errors, _shades(_ORANGE, 0.15, 0.8), vmin=0, vmax=max(1, errors.max() if errors.count() else 1))
+    if classes <= _MOST_NUMBERED_CLASSES:
+        _number_cells(ax, [(i, j, str(n)) for (i, j), n in np.ndenumerate(matrix) if n or i == j], classes)
+    else:
+        _color_bar(ax, image, "rows predicted wrongly")
+    step = math.ceil(classes / 40)
+    ticks = range(0, classes, step)
+    size = "small" if classes <= _MOST_NUMBERED_CLASSES else "xx-small"
+    shown = [_cut(names[index]) for index in ticks]
+    turned = 90 if max(map(len, shown)) > 3 else 0
+    ax.set_xticks(ticks, shown, rotation=turned, fontsize=size, parse_math=False)
+    ax.set_yticks(ticks, shown, fontsize=size, parse_math=False)
+    ax.set(xlabel="predicted class", ylabel="label")
+    return ax
+
+
+def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
+    """Share of the rows on which two members differ, for every two of them.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Members that share no row have an empty cell.
+
+    Raises
+    ------
+    ValueError
+        No row was voted on, or there is but one member.
+    """
+    _check(votes)
+    shares = votes.disagreement
+    members = len(shares)
+    if members < 2:
+        raise ValueError("There is one member, which cannot disagree with another; set 'numMembers' above 1.")
+    ax = _axes(ax, (6.4, 5.2))
+    cells = np.ma.masked_invalid(np.where(np.eye(members, dtype=bool), np.nan, 100 * shares))
+    image = ax.imshow(cells, _shades(_BLUE, 0.0, 0.85), vmin=0, vmax=(cells.max() if cells.count() else 0) or 1)
+    if members <= _MOST_NUMBERED_MEMBERS:
+        found = [(i, j, f"{cells[i, j]:.1f}") for i, j in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True)]
+        _number_cells(ax, found, members)
+    _color_bar(ax, image, "rows on which they differ, %")
+    ax.set(xlabel="member", ylabel="member")
+    for axis in (ax.xaxis, ax.yaxis):
+        if members <= _MOST_NUMBERED_CLASSES:
+            axis.set_ticks(range(members))
+        else:
+            _integer_ticks(axis)
+    return ax
+
+
+def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
+    """Accuracy on the rows that the vote decides, if those of less agreement are left to people.
+
+    Each point is a minimum share of votes for the predicted class; some are labelled with it.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        No row was voted on.
+    """
+    _check(votes)
+    table = votes.coverage
+    kept = table["coverage"] * votes.rows
+    bounds = [wilson_interval(share * n, n) for share, n in zip(table["accuracy"], kept, strict=True)]
+    low, high = zip(*bounds, strict=True)
+    ax = _axes(ax)
+    _draw_with_band(ax, table["coverage"], table["accuracy"], low, high)
+    for place in _apart(table["coverage"].to_numpy()):
+        at = (table["coverage"][place], table["accuracy"][place])
+        ax.annotate(
+            f"≥ {table['minimumShare'][place]:.0%}",
+            at,
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
+            fontsize="small",
+        )
+    ax.set(xlabel="rows that the vote decides (≥ minimum share of votes)", ylabel="accuracy on these rows")
+    _percent(ax.xaxis)
+    _percent(ax.yaxis)
+    ax.legend(frameon=False, loc="lower left")
+    return ax
+
+
+def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
+    """How often the vote is right, by the share of votes that its class has; the bars are the rows of each share.
+
+    More than a dozen different shares are put into bins of ten percent.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        No row was voted on.
+    """
+    _check(votes)
+    table = _binned(votes.agreement)
+    right = table["right"] / table["rows"]
+    bounds = np.array([wilson_interval(*pair) for pair in zip(table["right"], table["rows"], strict=True)])
+    ax = _axes(ax)
+    gaps = np.diff(table["share"], prepend=0)
+    width = min(0.06, 0.8 * gaps.min())
+    ax.bar(
+        table["share"], table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="of all rows, have this share"
+    )
+    start = math.floor(10 * max(0.0, table["share"].min() - 0.05)) / 10
+    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="as often right as the share")
+    ax.errorbar(
+        table["share"],
+        right,
+        np.clip([right - bounds[:, 0], bounds[:, 1] - right], 0, None),
+        color=_BLUE,
+        marker="o",
+        capsize=2,
+        elinewidth=1,
+        label="of these, are right (95 % interval)",
+    )
+    ax.set(xlabel="share of votes of the predicted class", ylabel="share of rows", ylim=(0, 1.03))
+    ax.set_xlim(start, 1 + max(width, 0.04))
+    _percent(ax.xaxis)
+    _percent(ax.yaxis)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def disputed_rows(
+    votes: VoteStatistics, class_names: Sequence[str] | None = None, fig: Figure | None = None
+) -> np.ndarray:
+    """The images on which the members disagree most, each with its label and its votes.
+
+    Parameters
+    ----------
+    votes : VoteStatistics
+        `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
+    class_names : sequence of str, optional
+        A name for each class; default: the class indices.
+    fig : matplotlib.figure.Figure, optional
+        Where to draw; default: a new figure.
+
+    Returns
+    -------
+    numpy.ndarray of matplotlib.axes.Axes
+        One for each image, the most disputed first.
+
+    Raises
+    ------
+    ValueError
+        The members agree on every row, or there is not one name for each class.
+    """
+    rows = () if votes is None else votes.disputedRows
+    if not rows:
+        raise ValueError("There are no disputed rows to show: the members agree on every row, or none was voted on.")
+    names = class_labels(len(rows[0].votes), class_names)
+    columns = min(_COLUMNS, len(rows))
+    lines = math.ceil(len(rows) / columns)
+    load_matplotlib()
+    from matplotlib.image import imread
+
+    if fig is None:
+        from matplotlib import pyplot
+
+        fig = pyplot.figure(figsize=(2 * columns, 2.5 * lines), layout="constrained")
+    grid = fig.subplots(lines, columns, squeeze=False).ravel()
+    for ax, row in zip(grid, rows, strict=False):
+        ax.imshow(imread(io.BytesIO(row.image)), cmap="gray", vmin=0, vmax=1)
+        ax.set(xticks=[], yticks=[])
+        text = f"label: {_cut(names[row.label])}\nvotes: {told_votes(row, names)}"
+        ax.set_xlabel(text, fontsize="small", parse_math=False)
+    for ax in grid[len(rows) :]:
+        ax.remove()
+    return grid[: len(rows)]
+
+
+def told_votes(row: DisputedRow, names: Sequence[str]) -> str:
+    """The classes with the most votes, and how many each has: "9 (5), 4 (3)"."""
+    order = sorted(np.flatnonzero(row.votes), key=lambda index: -row.votes[index])
+    told = ", ".join(f"{_cut(names[index])} ({row.votes[index]})" for index in order[:3])
+    return told if len(order) <= 3 else f"{told}, …"
+
+
+def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
+    """A name for each class: its index, where none is given.
+
+    Raises
+    ------
+    ValueError
+        There is not one name for each class.
+    """
+    if class_names is None:
+        return [str(index) for index in range(classes)]
+    if len(class_names) != classes:
+        raise ValueError(f"class_names has {len(class_names)} names for {classes} classes; give one for each.")
+    return [str(name) for name in class_names]
+
+
+def _check(votes: VoteStatistics | None) -> None:
+    if votes is None or not votes.rows:
+        raise ValueError(
+            "There are no votes to draw, as no row was out-of-bag; set 'oobSampleSize' and draw bags that leave rows "
+            "out, or give what model.evaluate(dataset) returns."
+        )
+
+
+def _axes(ax: Axes | None, size: tuple[float, float] = (6.4, 4.4)) -> Axes:
+    load_matplotlib()
+    if ax is None:
+        from matplotlib import pyplot
+
+        ax = pyplot.subplots(figsize=size, layout="constrained")[1]
+    return ax
+
+
+def _ink() -> Any:
+    return load_matplotlib().rcParams["text.color"]
+
+
+def _shades(color: str, least: float, most: float) -> Any:
+    """A colour map from little of a colour to much of it; the page shows through."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgba
+
+    return LinearSegmentedColormap.from_list("shades", [to_rgba(color, least), to_rgba(color, most)])
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(1))
+
+
+def _integer_ticks(axis: Any) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _curves(summary: CNNEnsembleTrainingSummary, name: str) -> list[tuple[float, ...]]:
+    return [curve for member in summary.members if (curve := member.history.get(name))]
+
+
+def _draw_curves(ax: Axes, curves: list[tuple[float, ...]], color: str, style: str, label: str) -> None:
+    if not curves:
+        return
+    # A line of one epoch has no length.
+    marker = "o" if max(map(len, curves)) == 1 else ""
+    for curve in curves:
+        alpha = 0.45 if len(curves) <= 10 else 0.2
+        ax.plot(range(1, len(curve) + 1), curve, style, color=color, linewidth=0.8, alpha=alpha, marker=marker)
+    mean = pd.DataFrame(curves).mean()
+    told = label if len(curves) == 1 else f"{label}, mean of {len(curves)} members"
+    ax.plot(range(1, len(mean) + 1), mean, style, color=color, linewidth=2.4, marker=marker, label=told)
+
+
+def _draw_with_band(ax: Axes, x: Any, y: Any, low: Any, high: Any) -> None:
+    marker = "o" if len(x) <= _MOST_MARKERS else ""
+    ax.plot(x, y, color=_BLUE, linewidth=1.8, marker=marker, markersize=4)
+    if len(x) == 1:  # a band of one point has no width
+        ax.vlines(x, low, high, color=_BLUE, alpha=0.5, label="95 % interval")
+    else:
+        ax.fill_between(x, low, high, color=_BLUE, alpha=0.2, linewidth=0, label="95 % interval")
+
+
+def _apart(places: np.ndarray) -> list[int]:
+    """The indices of the ends of an ascending array, and of those between that are far enough from one another."""
+    room = 0.11 * (places[-1] - places[0])
+    chosen = [0]
+    for index in range(1, len(places) - 1):
+        if min(places[index] - places[chosen[-1]], places[-1] - places[index]) >= room:
+            chosen.append(index)
+    return chosen if len(places) == 1 else [*chosen, len(places) - 1]
+
+
+def _binned(agreement: pd.DataFrame) -> pd.DataFrame:
+    """The shares that have rows, put into bins if there are many; a bin's share is the mean of its rows."""
+    table = agreement[agreement["rows"] > 0]
+    if len(table) <= _MOST_SHARES:
+        return table
+    # A share on the edge of two bins belongs to the lower, as 1 does to the last.
+    numbers = np.ceil(table["share"].round(6) * _BINS)
+    sums = table.assign(share=table["share"] * table["rows"]).groupby(numbers, as_index=False).sum()
+    return sums.assign(share=sums["share"] / sums["rows"])
+
+
+def _number_cells(ax: Axes, cells: list[tuple[int, int, str]], across: int) -> None:
+    """Write into the cells of a square heat map, as large as they allow."""
+    figure: Any = ax.get_figure(root=True)
+    box = ax.get_position()
+    points = 72 * min(box.width * figure.get_figwidth(), box.height * figure.get_figheight()) / across
+    longest = max(len(text) for _, _, text in cells)
+    size = min(11.0, points / (0.7 * max(2, longest)))
+    for row, column, text in cells:
+        ax.text(column, row, text, ha="center", va="center", fontsize=size)
+
+
+def _color_bar(ax: Axes, image: Any, label: str) -> None:
+    figure: Any = ax.get_figure(root=True)
+    bar = figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    # As vectors, neighbouring shades would show seams.
+    bar.solids.set_rasterized(True)
+    bar.outline.set_visible(False)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"

@@ -11,10 +11,9 @@ from typing import Any
 from pyspark import keyword_only
 from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.util import MLReadable, MLWritable
-from pyspark.sql import Column, DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame, Observation, SparkSession
 
-from spark_cnn_ensemble import bagging, rows
+from spark_cnn_ensemble import rows
 from spark_cnn_ensemble.checkpoint import Checkpoint
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.fitting import Trained, training
@@ -24,7 +23,8 @@ from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_p
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import Progress
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
-from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, BagRules
+from spark_cnn_ensemble.wire import Source, bag_rows
+from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.network import Architecture, check_network
 
@@ -253,13 +253,18 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def _fit(self, dataset: DataFrame) -> CNNEnsembleClassificationModel:
         started = time.perf_counter()
         self._check()
-        label, class_names, num_classes = rows.label_values(dataset, self.getLabelCol())
+        _, class_names, num_classes = rows.label_values(dataset, self.getLabelCol())
         num_classes = optional(self, "numClasses") or num_classes
         shape = tuple(optional(self, "inputShape") or rows.infer_shape(dataset, self.getFeaturesCol()))
         features = rows.features(dataset, self.getFeaturesCol(), shape)
-        optional_columns = self._optional_columns(dataset)
+        source = Source.of(
+            dataset,
+            features,
+            self.getLabelCol(),
+            *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
+        )
         if num_classes is None:
-            num_classes = rows.count_classes(dataset, label, self.getLabelCol(), self._skips)
+            num_classes = rows.count_classes(dataset, source.label, self.getLabelCol(), self._skips)
         check_thresholds(self, num_classes)
         draw = self._draw()
         plan = self._plan(features, num_classes, draw)
@@ -267,8 +272,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         checkpoint = self._checkpoint(dataset.sparkSession, plan, draw)
 
         observation = Observation()
-        read = self._training_rows(dataset, features, label, num_classes, optional_columns, observation)
-        drawn = bagging.draw(read).select(*BAG_COLUMNS)
+        size = plan.rules.sample_size
+        drawn = bag_rows(dataset, source, num_classes, draw, size > 0, self._skips, observation)
         with (
             Progress(dataset.sparkSession, draw.num_members, self.getVerbose() > 0) as progress,
             training(drawn, plan, draw.num_members, checkpoint, progress) as trained,
@@ -281,7 +286,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
                 tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
                 tuple(class_names) if class_names and len(class_names) == num_classes else None,
             )
-            out_of_bag, size = None, plan.rules.sample_size
+            out_of_bag = None
             if size:
                 soft = self.getVotingStrategy() == "soft"
                 out_of_bag = vote_on_sample(trained.sample, ensemble, trained.sound, draw, size, soft)
@@ -390,6 +395,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
                 memory_limit=self.getMaxMemoryInMB() << 20,
                 sample_size=sample_size(self.getOobSampleSize(), features.pixels.size) if draw.leaves_rows_out else 0,
                 in_bag_share=draw.in_bag_share,
+                ticket_limit=draw.ticket_limit,
             ),
             epochs=self.getEpochs(),
             batch_size=self.getBatchSize(),
@@ -403,72 +409,6 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             seed=self.getSeed(),
             keep_diverged=optional(self, "minMembers") is not None,
         )
-
-    def _optional_columns(self, dataset: DataFrame) -> dict[str, Column | None]:
-        weight, indicator = optional(self, "weightCol"), optional(self, "validationIndicatorCol")
-        identity = optional(self, "idCol")
-        return {
-            "weight": rows.numeric(dataset, weight, "weightCol") if weight else None,
-            "validates": rows.indicator(dataset, indicator) if indicator else None,
-            "id": rows.column(rows.field(dataset, identity, "idCol").name) if identity else None,
-        }
-
-    def _training_rows(
-        self,
-        dataset: DataFrame,
-        features: rows.Features,
-        label: Column,
-        num_classes: int,
-        columns: dict[str, Column | None],
-        observation: Observation,
-    ) -> DataFrame:
-        """Select, cast and rename to the wire's columns, and refuse or leave out what cannot be used."""
-        weight, identity = columns["weight"], columns["id"]
-        faults = [features.fault, rows.label_fault(label, self.getLabelCol(), num_classes)]
-        hashed = [features.content, label]
-        name = features.name
-        if weight is not None:
-            faults.append(rows.weight_fault(weight, self.getWeightCol()))
-            hashed.append(weight)
-        content_key = F.xxhash64(*hashed)
-        row_key = content_key
-        if identity is not None:
-            row_key = F.xxhash64(identity)
-            name = F.concat(F.lit(f"{self.getIdCol()}="), identity.cast("string"))
-        fault = F.coalesce(*faults)
-        classes = label.cast("int")  # fails on what is no number of 32 bits, so it must not see a faulty label
-        wire = dataset.select(
-            row_key.alias("row_key"),
-            content_key.alias("content_key"),
-            (F.when(fault.isNull(), classes) if self._skips else rows.refusing(classes, fault, name)).alias("label"),
-            (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
-            (F.lit(False) if columns["validates"] is None else columns["validates"]).alias("validates"),
-            name.alias("name"),
-            features.cells.alias("features"),
-            (fault if self._skips else F.lit(None).cast("string")).alias("fault"),
-        )
-        draw, sound = self._draw(), F.col("fault").isNull()
-        ticket = bagging.ticket(F.col("row_key"), draw.seed)
-        sampled = self.getOobSampleSize() > 0 and draw.leaves_rows_out
-        bags = bagging.bags(
-            F.col("row_key"),
-            F.col("validates"),
-            draw.bagging,
-            draw.rate,
-            draw.num_members,
-            draw.seed,
-            draw.spare_rows(ticket) if sampled else None,
-        )
-        wire = wire.select("*", (ticket if sampled else F.lit(None).cast("double")).alias("ticket"), bags.alias("bags"))
-        trained = F.exists("bags", lambda bag: bag["copies"] > 0) | F.col("validates")
-        counts = {
-            "rows": F.count(F.lit(1)),
-            "skipped": F.count("fault"),
-            "unused": F.count(F.when(sound & ~trained, 1)),
-            "keys": F.approx_count_distinct(F.when(sound, F.col("row_key"))),
-        }
-        wire = wire.observe(observation, *[count.alias(name) for name, count in counts.items()])
-        return wire.where(sound).drop("fault")
 
     def write(self) -> SafeWriter:
         """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""

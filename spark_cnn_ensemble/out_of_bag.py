@@ -101,8 +101,7 @@ def vote_on_sample(
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.broadcasts.weights_of(spark))
     with refusing_in_python():
         found = (
-            sample.where(F.col("ticket") < draw.ticket_limit)
-            .orderBy("ticket", "row_key", "label")
+            sample.orderBy("ticket", "row_key", "label")
             .limit(rows)
             .repartition(tasks)
             .select("ticket", "label", "bytes", in_bag.alias("inBag"))

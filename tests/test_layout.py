@@ -81,8 +81,8 @@ ALLOWED = {
         "worker.refusal",
         "worker.voting",
     },
+    "wire": {"bagging", "out_of_bag", "rows", "worker.bag"},
     "estimator": {
-        "bagging",
         "checkpoint",
         "ensemble",
         "fitting",
@@ -93,6 +93,7 @@ ALLOWED = {
         "progress",
         "rows",
         "summary",
+        "wire",
         "worker.bag",
         "worker.member",
         "worker.network",

@@ -102,6 +102,8 @@ class BagRules:
         Rows of the out-of-bag sample, of all members together.
     in_bag_share : float
         Probability that a row is in a given bag.
+    ticket_limit : float
+        Rows of higher tickets are not in the sample.
     """
 
     pixels: PixelFormat
@@ -109,6 +111,7 @@ class BagRules:
     memory_limit: int | None = None
     sample_size: int = 0
     in_bag_share: float = 1.0
+    ticket_limit: float = 1.0
 
 
 def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) -> Bag:
@@ -186,15 +189,19 @@ def _add_fingerprint(fingerprint: tuple[int, int, int], frame: pd.DataFrame) -> 
 
 def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rules: BagRules) -> Sample | None:
     """The rows counted here of the lowest tickets: as many as may be among the lowest of all rows."""
-    counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
-    candidates = np.flatnonzero(counted)
-    if not rules.sample_size or not len(candidates):
+    if not rules.sample_size:
         return None
-    # All rows are about so many; of the sample, this many are expected here, and four deviations more are kept.
-    share = min(1.0, len(candidates) * rules.in_bag_share / num_training)
-    expected = rules.sample_size * share
-    count = min(rules.sample_size, math.ceil(expected + 4 * math.sqrt(expected) + 8))
+    counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
     tickets = rows["ticket"].to_numpy(np.float64)
+    candidates = np.flatnonzero(counted & (tickets < rules.ticket_limit))
+    if not len(candidates):
+        return None
+    # By this bag's size there are about so many candidates in all. Of the sample, `expected` rows are here; four
+    # deviations of either number more are kept, so that the lowest tickets of all are hardly ever missed.
+    everywhere = num_training / rules.in_bag_share * rules.ticket_limit
+    expected = rules.sample_size * min(1.0, len(candidates) / everywhere)
+    more = 4 * (math.sqrt(expected) + expected / math.sqrt(num_training))
+    count = min(rules.sample_size, math.ceil(expected + more + 8))
     chosen = candidates[np.argsort(tickets[candidates], kind="stable")[:count]]
     return Sample(
         rows["row_key"].to_numpy(np.int64)[chosen], tickets[chosen], examples.labels[chosen], examples.gather(chosen)

@@ -1,0 +1,167 @@
+"""The out-of-bag estimate on real fits: which rows, which votes, and how near to what held-out rows tell."""
+
+import numpy as np
+import pytest
+from conftest import small
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
+from spark_cnn_ensemble.out_of_bag import Draw
+
+BETTER = {"numMembers": 5, "filters": [8, 16], "denseUnits": 32, "epochs": 10, "learningRate": 4e-3, "idCol": "id"}
+DRAWS = [
+    ("disjoint", 1.0),
+    ("subsample", 0.5),
+    ("subsample", 0.05),  # most rows are in no bag, and serve the estimate all the same
+    ("bootstrap", 1.0),
+]
+
+
+def keyed(rows, draw):
+    """The rows with their key, ticket, and copies in each member's bag, in the order of their tickets."""
+    key = F.xxhash64("id")
+    copies = [
+        bagging.copies_in_bag(key, F.lit(member), draw.bagging, draw.rate, draw.num_members, draw.seed)
+        for member in range(draw.num_members)
+    ]
+    table = rows.select("id", "label", bagging.ticket(key, draw.seed).alias("ticket"), F.array(*copies).alias("copies"))
+    return table.orderBy("ticket").toPandas()
+
+
+@pytest.fixture(scope="module", params=DRAWS, ids=str)
+def fitted(request, train):
+    """A model with an out-of-bag sample of 300 rows, and its draw."""
+    kind, rate = request.param
+    classifier = small(**{**BETTER, "numMembers": 3}, bagging=kind, subsamplingRate=rate, oobSampleSize=300)
+    return classifier.fit(train), Draw(kind, rate, 3, classifier.getSeed())
+
+
+def test_the_sample_is_the_rows_of_lowest_tickets(fitted, train):
+    model, draw = fitted
+    expected = keyed(train, draw)
+    expected = expected[expected["ticket"] < draw.ticket_limit][:300]
+    found = model.summary.outOfBag
+    assert found.labels.tolist() == expected["label"].tolist()
+    in_bag = np.stack(expected["copies"].to_list()) > 0
+    assert np.array_equal(found.votes < 0, in_bag)
+    assert np.array_equal(found.predictions < 0, in_bag.all(axis=1))
+
+
+def test_out_of_bag_members_vote_as_they_do_in_transform(fitted, train):
+    model, draw = fitted
+    expected = keyed(train, draw)
+    ids = expected[expected["ticket"] < draw.ticket_limit]["id"][:300].tolist()
+    scored = model.copy().setMemberPredictionsCol("each").transform(train.where(F.col("id").isin(ids)))
+    votes = {row["id"]: row["each"] for row in scored.select("id", "each").collect()}
+    found = model.summary.outOfBag
+    for row, number in enumerate(ids):
+        for member in range(draw.num_members):
+            if found.votes[row, member] >= 0:
+                assert found.votes[row, member] == votes[number][member]
+
+
+def test_rows_of_no_bag_are_counted(fitted, train):
+    model, draw = fitted
+    copies = np.stack(keyed(train, draw)["copies"].to_list())
+    assert model.summary.unusedRows == (copies.sum(axis=1) == 0).sum()
+    assert model.summary.rows == len(copies)
+    assert [member.rows for member in model.members] == (copies > 0).sum(axis=0).tolist()  # spare rows train nobody
+
+
+def test_the_estimate_does_not_depend_on_the_partitioning(train):
+    classifier = small(bagging="bootstrap", oobSampleSize=100, idCol="id")
+    one, other = (classifier.fit(rows).summary for rows in (train, train.repartition(5)))
+    assert one.outOfBag == other.outOfBag
+
+
+def test_members_are_the_same_with_and_without_a_sample(train):
+    classifier = small(bagging="subsample", subsamplingRate=0.2)
+    with_sample = classifier.copy({classifier.oobSampleSize: 50}).fit(train)
+    assert with_sample._ensemble.weights == classifier.fit(train)._ensemble.weights
+
+
+@pytest.mark.parametrize("kind", ["disjoint", "bootstrap"])
+def test_the_estimate_is_near_the_accuracy_on_held_out_rows(spark, digits, kind):
+    """Held-out rows of the same kind: the rows are mixed first, as the digits' last rows are of other writers."""
+    from spark_cnn_ensemble.datasets import to_dataframe
+
+    (x_train, y_train), (x_test, y_test) = digits
+    x, y = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test])
+    order = np.random.default_rng(0).permutation(len(x))
+    rows, held_out = (to_dataframe(spark, x[part], y[part]) for part in (order[:1200], order[1200:]))
+    model = small(**{**BETTER, "numMembers": 3, "epochs": 15}, bagging=kind, oobSampleSize=1000).fit(rows)
+    evaluation = model.evaluate(held_out)
+    low, high = model.summary.outOfBag.accuracyInterval
+    theirs = evaluation.accuracyInterval
+    assert evaluation.accuracy > 0.8
+    assert low < theirs[1] and theirs[0] < high, (model.summary.outOfBag, evaluation)
+
+
+def test_the_estimate_is_near_the_accuracy_on_held_out_mnist(spark, mnist):
+    from spark_cnn_ensemble.datasets import to_dataframe
+
+    (x_train, y_train), (x_test, y_test) = mnist
+    classifier = small(
+        bagging="bootstrap", numMembers=3, inputShape=[28, 28, 1], epochs=2, learningRate=4e-3, oobSampleSize=1000
+    )
+    model = classifier.fit(to_dataframe(spark, x_train[:3000], y_train[:3000]))
+    evaluation = model.evaluate(to_dataframe(spark, x_test[:2000], y_test[:2000]))
+    low, high = model.summary.outOfBag.accuracyInterval
+    theirs = evaluation.accuracyInterval
+    assert low < theirs[1] and theirs[0] < high, (model.summary.outOfBag, evaluation)
+
+
+def test_the_estimate_is_saved_and_loaded(fitted, tmp_path):
+    model, _ = fitted
+    model.save(str(tmp_path / "model"))
+    loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
+    assert loaded.summary == model.summary
+    assert loaded.summary.oobAccuracy == model.summary.oobAccuracy
+    assert loaded.pruned(2)._ensemble.weights == model.pruned(2)._ensemble.weights
+
+
+@pytest.mark.parametrize(("params", "members"), [({"bagging": "subsample"}, 3), ({"bagging": "disjoint"}, 1)])
+def test_where_nothing_is_out_of_bag_there_is_no_estimate(train, params, members):
+    classifier = small(**params, numMembers=members)
+    with pytest.raises(
+        ValueError, match=r"^The 'oobSampleSize' parameter .* must be 0 where every row is in every bag"
+    ):
+        classifier.copy({classifier.oobSampleSize: 100}).fit(train)
+    classifier.clear(classifier.oobSampleSize)  # the default stands for "where it can be had"
+    summary = classifier.fit(train).summary
+    assert summary.oobAccuracy is None and summary.outOfBag is None
+
+
+def test_validation_rows_are_no_part_of_the_sample(train):
+    rows = train.withColumn("held", F.col("id") % 3 == 0)
+    model = small(validationIndicatorCol="held", oobSampleSize=5000).fit(rows)
+    assert len(model.summary.outOfBag.labels) == rows.where("not held").count()
+    assert model.summary.unusedRows == 0
+
+
+def test_disputed_rows_are_pictures_of_the_sample(fitted):
+    import io
+
+    from PIL import Image
+
+    model, _ = fitted
+    rows = model.summary.outOfBag.disputedRows
+    assert 0 < len(rows) <= 12
+    assert [row.uncertainty for row in rows] == sorted((row.uncertainty for row in rows), reverse=True)
+    for row in rows:
+        assert Image.open(io.BytesIO(row.image)).size == (8, 8)
+        assert 2 <= sum(row.votes) <= 3
+
+
+def test_a_pruned_model_scores_with_its_members_alone(train, test):
+    model = small(**BETTER, bagging="bootstrap", oobSampleSize=500).fit(train)
+    pruned = model.pruned(2)
+    assert pruned.getNumMembers() == 2
+    chosen = model.summary.outOfBag.selection(2)
+    assert pruned._ensemble.weights == tuple(model._ensemble.weights[member] for member in chosen)
+    assert pruned.evaluate(test).accuracy > 0.5
+    with pytest.raises(ValueError, match=r"has 1 to 5 members\. Got 6"):
+        model.pruned(6)
+    for without in (pruned, model.merge(model)):
+        with pytest.raises(RuntimeError, match="no out-of-bag votes"):
+            without.pruned(1)

@@ -6,6 +6,7 @@ Arguments in, calls of the public classes, text out. Every Param of the estimato
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import re
 import sys
@@ -24,7 +25,8 @@ from spark_cnn_ensemble.datasets import read_text_matrix
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.persistence import refuse_existing, write_whole
-from spark_cnn_ensemble.summary import MemberSummary
+from spark_cnn_ensemble.progress import TaskProgress
+from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.votes import CNNEnsembleEvaluation
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, TypeError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
         return _fail(str(error))
     except PySparkException as error:
         sentence = refusal_in(str(error))
@@ -103,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_input(train)
     train.add_argument("--output", required=True, metavar="PATH", help="folder of the model to write")
     train.add_argument("--overwrite", action="store_true", help="replace what is at --output, once the model is saved")
+    train.add_argument(
+        "--report", metavar="FILE", help="write a page of tables and pictures about the fit, as HTML, to a local file"
+    )
     train.set_defaults(run=_train)
     group = train.add_argument_group("params of CNNEnsembleClassifier")
     for param in CNNEnsembleClassifier().params:
@@ -213,6 +218,8 @@ def _train(options: argparse.Namespace) -> None:
     spark = session(options.master)
     if not options.overwrite:
         refuse_existing(spark, options.output)
+    if options.report is not None:
+        _check_report(options.report)
     frame = _read(spark, options)
     classifier = CNNEnsembleClassifier().setParams(**params)
     stages: list[Any] = [classifier]
@@ -224,16 +231,40 @@ def _train(options: argparse.Namespace) -> None:
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
     write_whole(spark, options.output, model.save)
-    ensemble = _ensemble(model)
-    summary = ensemble.summary
+    summary = _ensemble(model).summary
     print(
-        f"Trained {len(ensemble.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
-        f"{summary.seconds:.1f} s.\n\n{member_table(ensemble.members)}\n\nSaved to {options.output}."
+        f"Trained {len(summary.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
+        f"{summary.seconds:.1f} s.\n\n{member_table(summary)}\n\n{_out_of_bag_line(summary)}Saved to {options.output}."
     )
+    for why in summary.missingMembers.values():
+        print(f"Left out: {why}")
+    if options.report is not None:
+        summary.to_html(options.report)
+        print(f"Report written to {options.report}.")
 
 
-def member_table(members: Sequence[MemberSummary]) -> str:
+def _check_report(path: str) -> None:
+    """Refuse, before anything is trained, a report that could not be written."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"There is no folder {folder} for the report; make it, or give another --report.")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ModuleNotFoundError(
+            "A report needs matplotlib; pip install spark_cnn_ensemble[plots], or leave --report out."
+        )
+
+
+def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
+    votes = summary.outOfBag
+    if votes is None or not votes.rows:
+        return ""
+    low, high = votes.accuracyInterval
+    return f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows).\n"
+
+
+def member_table(summary: CNNEnsembleTrainingSummary) -> str:
     """A line for each member: rows, epochs, seconds, and the accuracies of its last epoch."""
+    members = summary.members
     lines = ["member     rows  epochs  seconds  training accuracy  validation accuracy"]
     for member in members:
         validation = member.history.get("val_accuracy")
@@ -275,9 +306,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
     """Accuracy of the vote and of the members, and the confusion matrix."""
     members = evaluation.memberAccuracies
+    low, high = evaluation.accuracyInterval
     text = (
         f"rows {evaluation.rows:,} ({evaluation.skippedRows:,} left out)\n"
-        f"accuracy of the vote {evaluation.accuracy:.2%}\n"
+        f"accuracy of the vote {evaluation.accuracy:.2%} ({low:.2%} to {high:.2%})\n"
         f"accuracy of {len(members)} members: best {members.max():.2%}, mean {members.mean():.2%}, "
         f"worst {members.min():.2%}"
     )
@@ -298,5 +330,6 @@ def _score(options: argparse.Namespace) -> None:
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
         scored = scored.select(*flat)
     header = {"header": "true"} if options.output_format == "csv" else {}
-    write_whole(spark, options.output, scored.write.format(options.output_format).options(**header).save)
+    with TaskProgress(spark, "scoring", shown=True):
+        write_whole(spark, options.output, scored.write.format(options.output_format).options(**header).save)
     print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")

@@ -21,7 +21,7 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.out_of_bag import Draw, sample_size, vote_on_sample
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, check_thresholds, optional
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.progress import Progress
+from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
 from spark_cnn_ensemble.wire import Source, bag_rows
 from spark_cnn_ensemble.worker.bag import BagRules
@@ -275,7 +275,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         size = plan.rules.sample_size
         drawn = bag_rows(dataset, source, num_classes, draw, size > 0, self._skips, observation)
         with (
-            Progress(dataset.sparkSession, draw.num_members, self.getVerbose() > 0) as progress,
+            FitProgress(dataset.sparkSession, draw.num_members, self.getVerbose() > 0) as progress,
             training(drawn, plan, draw.num_members, checkpoint, progress) as trained,
         ):
             self._check_sound(trained)

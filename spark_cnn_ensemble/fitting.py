@@ -18,7 +18,7 @@ from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble import bagging
 from spark_cnn_ensemble.checkpoint import Checkpoint
-from spark_cnn_ensemble.progress import Progress
+from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.transport import collect_weights
 from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
@@ -59,7 +59,7 @@ class Trained:
 
 @contextmanager
 def training(
-    drawn: DataFrame, plan: TrainingPlan, num_members: int, checkpoint: Checkpoint | None, progress: Progress
+    drawn: DataFrame, plan: TrainingPlan, num_members: int, checkpoint: Checkpoint | None, progress: FitProgress
 ) -> Iterator[Trained]:
     """Train each member on its bag, but for those that a checkpoint holds.
 
@@ -107,7 +107,7 @@ def _trained(
     members: list[int],
     num_members: int,
     checkpoint: Checkpoint | None,
-    progress: Progress,
+    progress: FitProgress,
 ) -> Iterator[DataFrame]:
     """What the workers give for `members`; it may be read several times."""
     train = functools.partial(train_members, plan=plan, members=tuple(members), tell=progress.tell_from_workers)

@@ -2,25 +2,34 @@
 
 An estimator is a folder `metadata/` (Spark's JSON). A model has beside it `members/`: Parquet rows (member, part,
 bytes), a member's parts in order being one npz file. Metadata is written last. Everything is written beside the
-target and renamed when it is whole, so that a failed save leaves what was there. Loading runs no code from a file.
+target and renamed when it is whole, so that a failed save leaves what was there.
+
+What is loaded may come from anyone. Loading runs no code from a file, imports nothing that a file names, follows no
+path in it, and takes no memory for what a file claims before it has looked whether it is there.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.filesystem import HadoopFiles
-from spark_cnn_ensemble.transport import collect_weights
-from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.transport import PARTS_SCHEMA, collect_weights
+from spark_cnn_ensemble.worker.member import PART_BYTES, check_packed, digest
 
 FORMAT_VERSION = 1
+
+_UID = re.compile(r"[\w.-]{1,200}")  # Spark makes folders of it when a pipeline is saved, so it must be no path
+_COUNTS = ("member", "rows", "examples", "validationRows")
 
 
 def class_path(cls: type) -> str:
@@ -130,12 +139,18 @@ class SafeReader(MLReader[Any]):
         path = path.rstrip("/")
         metadata = self._metadata(path)
         try:
-            instance: Any = self._cls() if self._restore is None else self._restore(self.sparkSession, path, metadata)
+            if not _UID.fullmatch(metadata["uid"]):
+                raise ValueError("its uid is no name")
+            if self._restore is None:
+                instance: Any = self._cls()
+            else:
+                check_ensemble(metadata["ensemble"], metadata["summary"])
+                instance = self._restore(self.sparkSession, path, metadata)
             instance._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(instance, metadata)
         except _Damage:
             raise
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever a value of another kind makes of the code that reads it
             raise _Damage(path, f"its metadata is not whole ({_reason(error)})") from None
         return instance
 
@@ -153,10 +168,11 @@ class SafeReader(MLReader[Any]):
                 "path of one, or save it again."
             ) from None
         if metadata.get("class") != expected:
-            raise ValueError(f"{path} holds a {metadata.get('class')}, not a {expected}; load it with that class.")
+            found = _short(metadata.get("class"))
+            raise ValueError(f"{path} holds a {found}, not a {expected}; load it with that class.")
         if metadata.get("formatVersion") != FORMAT_VERSION:
             raise ValueError(
-                f"{path} is of format version {metadata.get('formatVersion')}, but this version of spark_cnn_ensemble "
+                f"{path} is of format version {_short(metadata.get('formatVersion'))}, but this version of spark_cnn_ensemble "
                 f"reads version {FORMAT_VERSION}; load it with the version that wrote it."
             )
         return metadata
@@ -171,7 +187,108 @@ def _reason(error: Exception) -> str:
     """The first line of what an error says, Java's or Python's, without Spark's codes."""
     java = getattr(error, "java_exception", None)
     lines = str(error if java is None else java.getMessage()).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+$", "", lines[0]).rstrip(".")
+    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+$", "", _short(lines[0], 500)).rstrip(".")
+
+
+def _short(value: Any, most: int = 100) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def check_ensemble(ensemble: dict[str, Any], summary: dict[str, Any] | None) -> None:
+    """Look at what metadata tells of a model, before anything is made of it.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        Something is missing, of another type, out of range, or does not fit the rest.
+    """
+    architectures, members = _list(ensemble["architectures"]), _list(ensemble["members"])
+    if not architectures or not members:
+        raise ValueError("it names no members")
+    shapes = {(tuple(each["input_shape"]), each["num_classes"]) for each in architectures}
+    if len(shapes) != 1:
+        raise ValueError("its networks are not all for the same images and classes")
+    classes = architectures[0]["num_classes"]
+    _whole("num_classes", classes, 2)
+    for member in members:
+        _whole("architecture", member["architecture"], 0, len(architectures))
+        _whole("size", member["size"], 1)
+        if not re.fullmatch("[0-9a-f]{64}", member["sha256"]):
+            raise ValueError("sha256 of a member is none")
+        _check_report(member, classes)
+    names = ensemble["classNames"]
+    if names is not None:
+        _every(str, "classNames", names, classes)
+    if summary is not None:
+        _check_summary(summary, len(members), classes)
+
+
+def _check_report(member: dict[str, Any], classes: int) -> None:
+    for name in _COUNTS:
+        _whole(name, member[name])
+    _whole("retries", member.get("retries", 0))
+    _every(bool, "spilled", [member.get("spilled", False)], 1)
+    _every((int, float), "seconds", [member["seconds"]], 1)
+    for count in _every(int, "classCounts", member["classCounts"], classes):
+        _whole("classCounts", count)
+    history = member["history"]
+    epochs = len(_list(history["loss"]))
+    if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:
+        raise ValueError("history of a member is none")
+    for name in {"accuracy", *history}:
+        _every((int, float), name, history[name], epochs)
+
+
+def _check_summary(summary: dict[str, Any], members: int, classes: int) -> None:
+    for name in ("rows", "skippedRows"):
+        _whole(name, summary[name])
+    _whole("unusedRows", summary.get("unusedRows", 0))
+    _every((int, float), "seconds", [summary["seconds"]], 1)
+    for member in _list(summary.get("resumedMembers", [])):
+        _whole("resumedMembers", member)
+    for member, why in summary.get("missingMembers", {}).items():
+        _whole("missingMembers", int(member))
+        _every(str, "missingMembers", [why], 1)
+    votes = summary.get("outOfBag")
+    if votes is None:
+        return
+    if votes["numClasses"] != classes:
+        raise ValueError("numClasses of the out-of-bag votes is not that of the networks")
+    rows = len(_list(votes["labels"]))
+    _classes("labels", votes["labels"], (rows,), 0, classes)
+    _classes("votes", votes["votes"], (rows, members), -1, classes)
+    _classes("predictions", votes["predictions"], (rows,), -1, classes)
+    for row in _list(votes["disputedRows"]):
+        _every((int, float), "uncertainty", [row["uncertainty"]], 1)
+        _whole("label", row["label"], 0, classes)
+        _every(int, "votes", row["votes"], classes)
+        base64.b64decode(row["png"], validate=True)  # it is put into pages of HTML
+
+
+def _list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise TypeError(f"a list was expected where there is {_short(value)}")
+    return value
+
+
+def _whole(name: str, value: Any, low: int = 0, end: int = 2**63) -> None:
+    if type(value) is not int or not low <= value < end:
+        raise ValueError(f"{name} is {_short(value)}")
+
+
+def _every(kind: Any, name: str, values: Any, length: int) -> list[Any]:
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if len(_list(values)) != length or any(type(value) not in kinds for value in values):
+        raise ValueError(f"{name} is {_short(values)}")
+    return values
+
+
+def _classes(name: str, values: Any, shape: tuple[int, ...], low: int, end: int) -> None:
+    array = np.array(values)
+    sound = array.shape == shape and (not array.size or (array.dtype.kind == "i" and low <= array.min()))
+    if not sound or (array.size and array.max() >= end):
+        raise ValueError(f"{name} of the out-of-bag votes do not fit")
 
 
 def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:
@@ -189,10 +306,36 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
     """
     try:
         sizes = {index: int(member["size"]) for index, member in enumerate(members)}
-        weights = list(collect_weights(spark.read.parquet(f"{path}/members"), sizes).values())
+        parts = spark.read.schema(PARTS_SCHEMA).parquet(f"{path}/members")
+        _check_parts(path, parts, sizes)
+        weights = list(collect_weights(parts, sizes).values())
+    except _Damage:
+        raise
     except Exception as error:  # a damaged file makes Spark and Java raise many kinds
         raise _Damage(path, f"its members cannot be read ({_reason(error)})") from None
     for index, (data, member) in enumerate(zip(weights, members, strict=True)):
         if len(data) != member["size"] or digest(data) != member["sha256"]:
-            raise _Damage(path, f"the weights of member {index} are not those that were saved")
+            raise _Damage(path, _not_saved(index))
+        try:
+            check_packed(data)
+        except ValueError as error:
+            raise _Damage(path, f"the weights of member {index} are none ({_reason(error)})") from None
     return weights
+
+
+def _check_parts(path: str, parts: DataFrame, sizes: dict[int, int]) -> None:
+    """Look at the parts' numbers and sizes on the executors, before the driver takes any of them."""
+    length = F.length("bytes")
+    told = (F.count("part"), F.min("part"), F.max("part"), F.max(length), F.sum(length), F.count(F.lit(1)))
+    found = parts.groupBy("member").agg(*told).limit(len(sizes) + 1).collect()
+    there = {row[0]: tuple(row[1:]) for row in found}
+    for index, size in sizes.items():
+        count = -(-size // PART_BYTES)
+        if there.get(index) != (count, 0, count - 1, min(size, PART_BYTES), size, count):
+            raise _Damage(path, _not_saved(index))
+    if set(there) != set(sizes):
+        raise _Damage(path, "there are weights of members that its metadata does not name")
+
+
+def _not_saved(member: int) -> str:
+    return f"the weights of member {member} are not those that were saved"

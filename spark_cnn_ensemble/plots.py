@@ -26,14 +26,15 @@ if TYPE_CHECKING:
     from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
 
 # Of Okabe's and Ito's palette, which most colour-blind people can tell apart: a pair that also differs in lightness.
-_BLUE, _ORANGE = "#0072B2", "#D55E00"
+BLUE, ORANGE = "#0072B2", "#D55E00"
 _FEW_ROWS = 0.1  # of the rows with one voter: sizes of ensembles with fewer say too little to be drawn
 _MOST_NUMBERED_CLASSES = 20
 _MOST_NUMBERED_MEMBERS = 12
 _MOST_MARKERS = 25
-_MOST_SHARES = 12  # distinct shares of votes that are drawn one by one; more are put into bins
-_BINS = 10
+_BINS = 10  # of shares of votes, where they lie too close together to be drawn one by one
+_NARROWEST = 0.08
 _LONGEST_NAME = 18
+_LONGEST_LINE = 28  # under an image
 _COLUMNS = 4  # of the grid of images
 
 
@@ -86,8 +87,8 @@ def learning_curves(
         raise ValueError(f"The summary has no {metric} of any epoch to draw; give the summary of a model that was fit.")
     ax = _axes(ax)
     for name, color, style, label in (
-        (metric, _BLUE, "-", "training"),
-        (f"val_{metric}", _ORANGE, "--", "validation"),
+        (metric, BLUE, "-", "training"),
+        (f"val_{metric}", ORANGE, "--", "validation"),
     ):
         _draw_curves(ax, curves[name], color, style, label)
     votes = summary.outOfBag
@@ -133,7 +134,7 @@ def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="members that vote", ylabel="accuracy of the vote")
     _integer_ticks(ax.xaxis)
     _percent(ax.yaxis)
-    ax.legend(frameon=False, loc="lower right")
+    ax.legend(frameon=False, loc="upper left")
     return ax
 
 
@@ -171,12 +172,12 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
     ax = _axes(ax, (6.4, 5.6))
     right = np.eye(classes, dtype=bool)
     errors = np.ma.masked_where(right | (matrix == 0), matrix)
-    ax.imshow(np.ma.masked_where(~right, np.ones_like(matrix)), _shades(_BLUE, 0.25, 0.25))
-    image = ax.imshow(errors, _shades(_ORANGE, 0.15, 0.8), vmin=0, vmax=max(1, errors.max() if errors.count() else 1))
+    ax.imshow(np.ma.masked_where(~right, np.ones_like(matrix)), _shades(BLUE, 0.25, 0.25))
+    image = ax.imshow(errors, _shades(ORANGE, 0.15, 0.8), vmin=0, vmax=max(1, errors.max() if errors.count() else 1))
     if classes <= _MOST_NUMBERED_CLASSES:
         _number_cells(ax, [(i, j, str(n)) for (i, j), n in np.ndenumerate(matrix) if n or i == j], classes)
     else:
-        _color_bar(ax, image, "rows predicted wrongly")
+        _integer_ticks(_color_bar(ax, image, "rows predicted wrongly").ax.yaxis)
     step = math.ceil(classes / 40)
     ticks = range(0, classes, step)
     size = "small" if classes <= _MOST_NUMBERED_CLASSES else "xx-small"
@@ -189,7 +190,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
 
 
 def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """Share of the rows on which two members differ, for every two of them.
+    """Share of the rows on which two members differ, for every two of them, in the order of the model.
 
     Parameters
     ----------
@@ -215,14 +216,14 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
         raise ValueError("There is one member, which cannot disagree with another; set 'numMembers' above 1.")
     ax = _axes(ax, (6.4, 5.2))
     cells = np.ma.masked_invalid(np.where(np.eye(members, dtype=bool), np.nan, 100 * shares))
-    image = ax.imshow(cells, _shades(_BLUE, 0.0, 0.85), vmin=0, vmax=(cells.max() if cells.count() else 0) or 1)
+    image = ax.imshow(cells, _shades(BLUE, 0.0, 0.85), vmin=0, vmax=(cells.max() if cells.count() else 0) or 1)
     if members <= _MOST_NUMBERED_MEMBERS:
         found = [(i, j, f"{cells[i, j]:.1f}") for i, j in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True)]
         _number_cells(ax, found, members)
     _color_bar(ax, image, "rows on which they differ, %")
     ax.set(xlabel="member", ylabel="member")
     for axis in (ax.xaxis, ax.yaxis):
-        if members <= _MOST_NUMBERED_CLASSES:
+        if members <= _MOST_NUMBERED_MEMBERS:
             axis.set_ticks(range(members))
         else:
             _integer_ticks(axis)
@@ -252,22 +253,18 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """
     _check(votes)
     table = votes.coverage
-    kept = table["coverage"] * votes.rows
-    bounds = [wilson_interval(share * n, n) for share, n in zip(table["accuracy"], kept, strict=True)]
-    low, high = zip(*bounds, strict=True)
+    kept, accuracy = table["coverage"].to_numpy(), table["accuracy"].to_numpy()
+    low, high = _intervals(accuracy * kept * votes.rows, kept * votes.rows)
     ax = _axes(ax)
-    _draw_with_band(ax, table["coverage"], table["accuracy"], low, high)
-    for place in _apart(table["coverage"].to_numpy()):
-        at = (table["coverage"][place], table["accuracy"][place])
-        ax.annotate(
-            f"≥ {table['minimumShare'][place]:.0%}",
-            at,
-            (0, 7),
-            textcoords="offset points",
-            ha="center",
-            fontsize="small",
-        )
-    ax.set(xlabel="rows that the vote decides (≥ minimum share of votes)", ylabel="accuracy on these rows")
+    _draw_with_band(ax, kept, accuracy, low, high)
+    ax.margins(y=0.08)
+    for place in _apart(kept):
+        # The curve falls to the right: there is room above it, and below its end.
+        offset, side = ((4, 4), "left") if place < len(kept) - 1 else ((0, -13), "right")
+        text = f"≥ {100 * table['minimumShare'][place]:.3g}%"
+        at = (kept[place], accuracy[place])
+        ax.annotate(text, at, offset, textcoords="offset points", ha=side, fontsize="small")
+    ax.set(xlabel="rows with at least the share of votes shown", ylabel="accuracy on these rows")
     _percent(ax.xaxis)
     _percent(ax.yaxis)
     ax.legend(frameon=False, loc="lower left")
@@ -277,7 +274,7 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """How often the vote is right, by the share of votes that its class has; the bars are the rows of each share.
 
-    More than a dozen different shares are put into bins of ten percent.
+    The numbers on top are these rows, counted. Shares close to one another are put into bins of ten percent.
 
     Parameters
     ----------
@@ -297,31 +294,24 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """
     _check(votes)
     table = _binned(votes.agreement)
-    right = table["right"] / table["rows"]
-    bounds = np.array([wilson_interval(*pair) for pair in zip(table["right"], table["rows"], strict=True)])
-    ax = _axes(ax)
-    gaps = np.diff(table["share"], prepend=0)
-    width = min(0.06, 0.8 * gaps.min())
-    ax.bar(
-        table["share"], table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="of all rows, have this share"
-    )
-    start = math.floor(10 * max(0.0, table["share"].min() - 0.05)) / 10
-    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="as often right as the share")
-    ax.errorbar(
-        table["share"],
-        right,
-        np.clip([right - bounds[:, 0], bounds[:, 1] - right], 0, None),
-        color=_BLUE,
-        marker="o",
-        capsize=2,
-        elinewidth=1,
-        label="of these, are right (95 % interval)",
-    )
-    ax.set(xlabel="share of votes of the predicted class", ylabel="share of rows", ylim=(0, 1.03))
-    ax.set_xlim(start, 1 + max(width, 0.04))
+    share, right = table["share"], table["right"] / table["rows"]
+    low, high = _intervals(table["right"], table["rows"])
+    width = 0.8 * min(0.1, _least_gap(share))
+    start = min(0.5, math.floor(10 * max(0.0, share.min() - 0.05)) / 10)
+    ax = _axes(ax, (6.4, 5.0))
+    ax.bar(share, table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="of all rows, with this share")
+    for place, rows in zip(share, table["rows"], strict=True):
+        ax.text(place, 1.06, f"{rows:,}", ha="center", va="center", fontsize="x-small")
+    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="right as often as the share")
+    # To plain subtraction, a bound that is the share itself can lie on the wrong side of it by a rounding error.
+    error = np.clip([right - low, high - right], 0, None)
+    label = "right, of the rows above (95 % interval)"
+    ax.errorbar(share, right, error, color=BLUE, marker="o", linestyle="", capsize=2, elinewidth=1, label=label)
+    ax.set(xlabel="share of votes of the predicted class", ylabel="share of rows")
+    ax.set(xlim=(start, 1.06), ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     _percent(ax.xaxis)
     _percent(ax.yaxis)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -364,20 +354,22 @@ def disputed_rows(
         fig = pyplot.figure(figsize=(2 * columns, 2.5 * lines), layout="constrained")
     grid = fig.subplots(lines, columns, squeeze=False).ravel()
     for ax, row in zip(grid, rows, strict=False):
-        ax.imshow(imread(io.BytesIO(row.image)), cmap="gray", vmin=0, vmax=1)
+        ax.imshow(imread(io.BytesIO(row.image)), cmap="gray", vmin=0)
         ax.set(xticks=[], yticks=[])
-        text = f"label: {_cut(names[row.label])}\nvotes: {told_votes(row, names)}"
-        ax.set_xlabel(text, fontsize="small", parse_math=False)
+        cast = votes_cast(row, names)
+        told = f"votes: {', '.join(cast)}"
+        told = told if len(told) <= _LONGEST_LINE else "\n".join(["votes:", *cast])
+        ax.set_xlabel(f"label: {_cut(names[row.label])}\n{told}", fontsize="small", parse_math=False)
     for ax in grid[len(rows) :]:
         ax.remove()
     return grid[: len(rows)]
 
 
-def told_votes(row: DisputedRow, names: Sequence[str]) -> str:
-    """The classes with the most votes, and how many each has: "9 (5), 4 (3)"."""
-    order = sorted(np.flatnonzero(row.votes), key=lambda index: -row.votes[index])
-    told = ", ".join(f"{_cut(names[index])} ({row.votes[index]})" for index in order[:3])
-    return told if len(order) <= 3 else f"{told}, …"
+def votes_cast(row: DisputedRow, names: Sequence[str]) -> list[str]:
+    """The three classes with the most votes, and how many each has: "9 (5)", "4 (3)"."""
+    order = sorted(range(len(row.votes)), key=lambda index: -row.votes[index])
+    cast = [f"{_cut(names[index])} ({row.votes[index]})" for index in order if row.votes[index]]
+    return cast if len(cast) <= 3 else [*cast[:3], "…"]
 
 
 def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
@@ -398,8 +390,8 @@ def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
 def _check(votes: VoteStatistics | None) -> None:
     if votes is None or not votes.rows:
         raise ValueError(
-            "There are no votes to draw, as no row was out-of-bag; set 'oobSampleSize' and draw bags that leave rows "
-            "out, or give what model.evaluate(dataset) returns."
+            "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and draw bags that "
+            "leave rows out, or give what model.evaluate(dataset) returns for labelled rows."
         )
 
 
@@ -424,9 +416,7 @@ def _shades(color: str, least: float, most: float) -> Any:
 
 
 def _percent(axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(1))
+    axis.set_major_formatter(lambda value, position: f"{100 * value:.6g}%")
 
 
 def _integer_ticks(axis: Any) -> None:
@@ -454,16 +444,16 @@ def _draw_curves(ax: Axes, curves: list[tuple[float, ...]], color: str, style: s
 
 def _draw_with_band(ax: Axes, x: Any, y: Any, low: Any, high: Any) -> None:
     marker = "o" if len(x) <= _MOST_MARKERS else ""
-    ax.plot(x, y, color=_BLUE, linewidth=1.8, marker=marker, markersize=4)
+    ax.plot(x, y, color=BLUE, linewidth=1.8, marker=marker, markersize=4)
     if len(x) == 1:  # a band of one point has no width
-        ax.vlines(x, low, high, color=_BLUE, alpha=0.5, label="95 % interval")
+        ax.vlines(x, low, high, color=BLUE, alpha=0.5, label="95 % interval")
     else:
-        ax.fill_between(x, low, high, color=_BLUE, alpha=0.2, linewidth=0, label="95 % interval")
+        ax.fill_between(x, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
 
 
 def _apart(places: np.ndarray) -> list[int]:
     """The indices of the ends of an ascending array, and of those between that are far enough from one another."""
-    room = 0.11 * (places[-1] - places[0])
+    room = 0.18 * (places[-1] - places[0])
     chosen = [0]
     for index in range(1, len(places) - 1):
         if min(places[index] - places[chosen[-1]], places[-1] - places[index]) >= room:
@@ -471,10 +461,19 @@ def _apart(places: np.ndarray) -> list[int]:
     return chosen if len(places) == 1 else [*chosen, len(places) - 1]
 
 
+def _intervals(right: Any, rows: Any) -> np.ndarray:
+    """Shape (2, n): the lower and the upper bounds of shares of rows."""
+    return np.array([wilson_interval(*pair) for pair in zip(right, rows, strict=True)]).T
+
+
+def _least_gap(places: pd.Series) -> float:
+    return float(places.diff().min()) if len(places) > 1 else math.inf
+
+
 def _binned(agreement: pd.DataFrame) -> pd.DataFrame:
     """The shares that have rows, put into bins if there are many; a bin's share is the mean of its rows."""
     table = agreement[agreement["rows"] > 0]
-    if len(table) <= _MOST_SHARES:
+    if _least_gap(table["share"]) >= _NARROWEST:
         return table
     # A share on the edge of two bins belongs to the lower, as 1 does to the last.
     numbers = np.ceil(table["share"].round(6) * _BINS)
@@ -493,12 +492,13 @@ def _number_cells(ax: Axes, cells: list[tuple[int, int, str]], across: int) -> N
         ax.text(column, row, text, ha="center", va="center", fontsize=size)
 
 
-def _color_bar(ax: Axes, image: Any, label: str) -> None:
+def _color_bar(ax: Axes, image: Any, label: str) -> Any:
     figure: Any = ax.get_figure(root=True)
     bar = figure.colorbar(image, ax=ax, label=label, shrink=0.8)
     # As vectors, neighbouring shades would show seams.
     bar.solids.set_rasterized(True)
     bar.outline.set_visible(False)
+    return bar
 
 
 def _cut(name: str) -> str:

@@ -169,11 +169,12 @@ class CNNEnsembleTrainingSummary:
         from spark_cnn_ensemble.worker.member import load_tensorflow
 
         tf = load_tensorflow()
+        kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"})
         for member in self.members:
             with tf.summary.create_file_writer(f"{folder}/member_{member.member}").as_default():
                 for name, curve in member.history.items():
                     for epoch, value in enumerate(curve):
-                        tf.summary.scalar(name, value, step=epoch + 1)
+                        tf.summary.write(name, tf.constant(value, tf.float32), step=epoch + 1, metadata=kind)
 
     def facts(self) -> list[tuple[str, str]]:
         """The fit in a few names and values, to read."""

@@ -101,7 +101,17 @@ ALLOWED = {
     "text_matrix": {"worker.text_lines"},
     "datasets": {"text_matrix"},
     "demo": {"datasets", "estimator", "model"},
-    "cli": {"datasets", "demo", "estimator", "model", "persistence", "summary", "votes", "worker.refusal"},
+    "cli": {
+        "datasets",
+        "demo",
+        "estimator",
+        "model",
+        "persistence",
+        "progress",
+        "summary",
+        "votes",
+        "worker.refusal",
+    },
     "__main__": {"cli"},
 }
 

@@ -410,6 +410,10 @@ OUT_OF_RANGE = {
     "randomShift": [-1],
     "earlyStoppingPatience": [-1],
     "precision": ["", "float16", "float64"],
+    "oobSampleSize": [-1],
+    "maxMemoryInMB": [0, -1],
+    "minMembers": [0],
+    "verbose": [-1, 2],
     "seed": [2**63, -(2**63) - 1],
     "numClasses": [0, 1, -5],
     "inputShape": [[], [8, 8], [8, 8, 1, 1], [8, 0, 1], [-8, 8, 1]],
@@ -433,6 +437,10 @@ IN_RANGE = {
     "randomShift": [0, 100],
     "earlyStoppingPatience": [0, 5],
     "precision": ["float32", "bfloat16"],
+    "oobSampleSize": [0, 10**6],
+    "maxMemoryInMB": [1, 10**6],
+    "minMembers": [1, 10],
+    "verbose": [0, 1],
     "seed": [0, -1, 2**63 - 1, -(2**63)],
     "numClasses": [2, 5000],
     "inputShape": [[1, 1, 1], [224, 224, 3]],
@@ -442,7 +450,7 @@ IN_RANGE = {
 
 def test_every_range_is_tried():
     assert set(OUT_OF_RANGE) == set(IN_RANGE) == set(RANGES)
-    free = {"featuresCol", "labelCol", "predictionCol", "rawPredictionCol", "probabilityCol", "network"}
+    free = {"network", "checkpointDir", *(name for name in DEFAULTS if name.endswith("Col"))}
     assert set(DEFAULTS) - set(RANGES) - free == {"standardization", "randomFlip"}
 
 

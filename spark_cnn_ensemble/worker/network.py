@@ -16,6 +16,28 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 
 _PREPROCESSING = ("Rescaling", "Normalization")
 
+# Parts of Keras whose classes a network is made of. Others read files, load models or change settings.
+_PARTS_OF_KERAS = {
+    "activations",
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "quantizers",
+    "random",
+    "regularizers",
+}
+_PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
+_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
+_READERS_OF_FILES = {"IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"}  # of any path they name
+
+_MOST = 2**31 - 1  # numbers in an array of Spark's or Java's; no image, layer or list of classes has more
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -47,9 +69,34 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """The architecture that `dataclasses.asdict` and JSON made `values` of."""
+        """The architecture that `dataclasses.asdict` and JSON made `values` of.
+
+        Raises
+        ------
+        ValueError
+            A number is none that an architecture can have, or the network is not safe to load.
+        """
         lists = {name: tuple(values[name]) for name in ("input_shape", "filters")}
-        return cls(**{**values, **lists})
+        made = cls(**{**values, **lists})
+        counts = {
+            "num_classes": made.num_classes,
+            "kernel_size": made.kernel_size,
+            "dense_units": made.dense_units,
+            **{f"input_shape[{index}]": side for index, side in enumerate(made.input_shape)},
+            **{f"filters[{index}]": number for index, number in enumerate(made.filters)},
+        }
+        for name, number in counts.items():
+            if type(number) is not int or not 1 <= number <= _MOST:
+                raise ValueError(f"{name} of an architecture is no whole number of 1 to {_MOST}")
+        if len(made.input_shape) != 3 or math.prod(made.input_shape) > _MOST:
+            raise ValueError("input_shape of an architecture is none of an image")
+        if type(made.dropout_rate) not in (int, float) or not 0 <= made.dropout_rate < 1:
+            raise ValueError("dropout_rate of an architecture is no number in [0, 1)")
+        if type(made.standardization) is not bool or type(made.network) is not str:
+            raise ValueError("standardization or network of an architecture is of another type")
+        if made.network:
+            read_network_json(made.network)
+        return made
 
 
 def build_network(architecture: Architecture) -> Any:
@@ -167,25 +214,31 @@ def read_network_json(text: str) -> dict[str, Any]:
 
 
 def _check_keras_object(node: dict[str, Any]) -> None:
-    name = node.get("class_name")
-    if name is None:
+    if "class_name" not in node:
         return
-    module = node.get("module")
-    known_module = module is None or module == "keras" or str(module).startswith("keras.")
-    foreign = not known_module or node.get("registered_name") not in (None, name)
-    if foreign or name in (
-        "Lambda",
-        "__lambda__",
-        "function",
-        "TorchModuleWrapper",
-        "TFSMLayer",
-        "JaxLayer",
-        "FlaxLayer",
-    ):
+    name, registered = node["class_name"], node.get("registered_name")
+    # Keras' classes are in CamelCase. Its functions, which a config may name in their place, are not: one of them
+    # loads models. A ">" is in the name of a registered object, which comes before Keras' own of that name.
+    known = isinstance(name, str) and (name in _PLAIN_VALUES or (name.isidentifier() and name[0].isupper()))
+    if not known or registered not in (None, name) or not _of_keras(node.get("module")) or name in _CODE:
         raise Refusal(
-            f"The 'network' parameter holds {name!r}, which is code of its own rather than a layer of Keras; "
+            f"The 'network' parameter holds {str(name)[:60]!r}, which is code of its own rather than a layer of Keras; "
             "use Keras' built-in layers only."
         )
+    if name in _READERS_OF_FILES:
+        raise Refusal(
+            f"The 'network' parameter holds {name!r}, which reads words from files and is no layer for images; leave "
+            "it out."
+        )
+
+
+def _of_keras(module: Any) -> bool:
+    if module is None or module == "keras":
+        return True
+    package, *parts = str(module).split(".")
+    if parts[:1] == ["src"]:
+        parts = parts[1:]
+    return package == "keras" and bool(parts) and parts[0] in _PARTS_OF_KERAS
 
 
 def _custom_network(architecture: Architecture) -> Any:

@@ -1,4 +1,4 @@
-"""The one exception by which a worker refuses its rows, and how it crosses Spark to the driver."""
+"""The exceptions by which a worker refuses its rows or its result, and how they cross Spark to the driver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # A worker's traceback ends with the class; Spark's raise_error, which `rows.refusing` uses, names its own condition.
-_IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.Refusal: (.+)")
+_IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.(?:Refusal|Divergence): (.+)")
 _RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
 
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
@@ -15,6 +15,10 @@ _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
 
 class Refusal(ValueError):
     """Input that cannot be used: one sentence that names the param, the column or the row, and the remedy."""
+
+
+class Divergence(Refusal):
+    """A member's loss or weights are not finite."""
 
 
 def refusal_in(text: str) -> str | None:

@@ -27,7 +27,7 @@ from spark_cnn_ensemble.worker.member import (
 )
 from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
-from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 
 # A member's weights in parts of `PART_BYTES` (its report, as JSON, comes with part 0), then its share of the
 # out-of-bag sample, an image a row, whose `part` is null and whose `bytes` are its pixels, uint8 or float32.
@@ -39,10 +39,6 @@ _CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one
 _SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
 
 Tell = Callable[[list[tuple[int, float]]], None]  # is told of a finished member and its accuracy in training
-
-
-class Divergence(Refusal):
-    """A member's loss or weights are not finite."""
 
 
 def train_members(

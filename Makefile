@@ -27,12 +27,8 @@ lint: .venv/.installed ## check style and format with ruff
 types: .venv/.installed ## check types with mypy
 	@$(PY) -m mypy spark_cnn_ensemble
 
-notebooks: .venv/.installed ## run the notebooks in place
-	@$(with_java) for f in $(wildcard notebooks/*.ipynb); do \
-	  echo "$$f"; \
-	  $(PY) -m nbconvert --to notebook --execute --inplace --log-level=WARN \
-	    --ExecutePreprocessor.timeout=1800 "$$f" || exit 1; \
-	done
+notebooks: .venv/.installed ## run the notebooks in place (ARGS=--check: write nothing)
+	@$(with_java) $(PY) scripts/run-notebooks $(ARGS) $(wildcard notebooks/*.ipynb)
 
 bench: .venv/.installed ## run the benchmarks
 	@$(with_java) for f in $(wildcard benchmarks/[a-z]*.py); do \

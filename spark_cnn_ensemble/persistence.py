@@ -16,7 +16,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from pyspark.ml.param import Params
 from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, MLWriter
 from pyspark.sql import DataFrame, SparkSession
@@ -171,9 +170,10 @@ class SafeReader(MLReader[Any]):
             found = _short(metadata.get("class"))
             raise ValueError(f"{path} holds a {found}, not a {expected}; load it with that class.")
         if metadata.get("formatVersion") != FORMAT_VERSION:
+            version = _short(metadata.get("formatVersion"))
             raise ValueError(
-                f"{path} is of format version {_short(metadata.get('formatVersion'))}, but this version of spark_cnn_ensemble "
-                f"reads version {FORMAT_VERSION}; load it with the version that wrote it."
+                f"{path} is of format version {version}, but this version of spark_cnn_ensemble reads "
+                f"version {FORMAT_VERSION}; load it with the version that wrote it."
             )
         return metadata
 
@@ -256,9 +256,12 @@ def _check_summary(summary: dict[str, Any], members: int, classes: int) -> None:
     if votes["numClasses"] != classes:
         raise ValueError("numClasses of the out-of-bag votes is not that of the networks")
     rows = len(_list(votes["labels"]))
-    _classes("labels", votes["labels"], (rows,), 0, classes)
-    _classes("votes", votes["votes"], (rows, members), -1, classes)
-    _classes("predictions", votes["predictions"], (rows,), -1, classes)
+    _classes("labels", votes["labels"], rows, 0, classes)
+    _classes("predictions", votes["predictions"], rows, -1, classes)
+    if len(_list(votes["votes"])) != rows:
+        raise ValueError("votes and labels are not of one length")
+    for row in votes["votes"]:
+        _classes("votes", row, members, -1, classes)
     for row in _list(votes["disputedRows"]):
         _every((int, float), "uncertainty", [row["uncertainty"]], 1)
         _whole("label", row["label"], 0, classes)
@@ -278,17 +281,15 @@ def _whole(name: str, value: Any, low: int = 0, end: int = 2**63) -> None:
 
 
 def _every(kind: Any, name: str, values: Any, length: int) -> list[Any]:
-    kinds = kind if isinstance(kind, tuple) else (kind,)
-    if len(_list(values)) != length or any(type(value) not in kinds for value in values):
+    kinds = set(kind) if isinstance(kind, tuple) else {kind}
+    if len(_list(values)) != length or not set(map(type, values)) <= kinds:
         raise ValueError(f"{name} is {_short(values)}")
     return values
 
 
-def _classes(name: str, values: Any, shape: tuple[int, ...], low: int, end: int) -> None:
-    array = np.array(values)
-    sound = array.shape == shape and (not array.size or (array.dtype.kind == "i" and low <= array.min()))
-    if not sound or (array.size and array.max() >= end):
-        raise ValueError(f"{name} of the out-of-bag votes do not fit")
+def _classes(name: str, values: Any, length: int, low: int, end: int) -> None:
+    if _every(int, name, values, length) and (min(values) < low or max(values) >= end):
+        raise ValueError(f"{name} of the out-of-bag votes are not those of {end} classes")
 
 
 def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:

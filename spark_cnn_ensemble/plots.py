@@ -34,7 +34,7 @@ _MOST_MARKERS = 25
 _BINS = 10  # of shares of votes, where they lie too close together to be drawn one by one
 _NARROWEST = 0.08
 _LONGEST_NAME = 18
-_LONGEST_LINE = 28  # under an image
+_LONGEST_LINE = 32  # under an image
 _COLUMNS = 4  # of the grid of images
 
 
@@ -483,9 +483,7 @@ def _binned(agreement: pd.DataFrame) -> pd.DataFrame:
 
 def _number_cells(ax: Axes, cells: list[tuple[int, int, str]], across: int) -> None:
     """Write into the cells of a square heat map, as large as they allow."""
-    figure: Any = ax.get_figure(root=True)
-    box = ax.get_position()
-    points = 72 * min(box.width * figure.get_figwidth(), box.height * figure.get_figheight()) / across
+    points = 72 * min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi / across
     longest = max(len(text) for _, _, text in cells)
     size = min(11.0, points / (0.7 * max(2, longest)))
     for row, column, text in cells:
@@ -493,8 +491,7 @@ def _number_cells(ax: Axes, cells: list[tuple[int, int, str]], across: int) -> N
 
 
 def _color_bar(ax: Axes, image: Any, label: str) -> Any:
-    figure: Any = ax.get_figure(root=True)
-    bar = figure.colorbar(image, ax=ax, label=label, shrink=0.8)
+    bar: Any = ax.figure.colorbar(image, ax=ax, label=label, shrink=0.8)
     # As vectors, neighbouring shades would show seams.
     bar.solids.set_rasterized(True)
     bar.outline.set_visible(False)

@@ -6,6 +6,7 @@ twice a second, and ends with the job. The estimator shows its fit so, the comma
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import threading
 import time
@@ -146,15 +147,15 @@ class _Bar:
     """tqdm's bar."""
 
     def __init__(self, unit: str, notebook: bool) -> None:
-        if notebook:
-            from tqdm.auto import tqdm
+        if notebook and importlib.util.find_spec("ipywidgets") is not None:
+            from tqdm.notebook import tqdm
         else:
             from tqdm.std import tqdm
 
         class Bar(tqdm):
             monitor_interval = 0  # tqdm's own thread would outlive the bar
 
-        self._bar = Bar(total=0, unit=unit, file=None if notebook else sys.stderr)
+        self._bar = Bar(total=0, unit=unit, file=sys.stderr)
 
     def show(self, done: int, total: int, stage: str, note: str) -> None:
         self._bar.total, self._bar.n = total, done

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.votes import OutOfBag
+from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, OutOfBag
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,28 @@ class CNNEnsembleTrainingSummary:
             table["oobAccuracy"] = self.outOfBag.memberAccuracies
         return table
 
-    def to_html(self, path: str) -> None:
+    def to_html(
+        self, path: str, evaluation: CNNEnsembleEvaluation | None = None, class_names: Sequence[str] | None = None
+    ) -> None:
         """Write a report of this fit to a local file: one page with tables and pictures that needs nothing else.
 
         Needs matplotlib (`pip install spark_cnn_ensemble[plots]`).
+
+        Parameters
+        ----------
+        path : str
+        evaluation : CNNEnsembleEvaluation, optional
+            What `evaluate` found on held-out rows, to be shown as well.
+        class_names : sequence of str, optional
+
+        Raises
+        ------
+        FileNotFoundError
+            There is no such folder.
         """
         from spark_cnn_ensemble.report import write_report
 
-        write_report(self, path)
+        write_report(self, path, evaluation=evaluation, class_names=class_names)
 
     def to_tensorboard(self, folder: str) -> None:
         """Write the members' losses and accuracies by epoch as TensorBoard's event files, a run a member.

@@ -43,7 +43,7 @@ ALLOWED = {
     "filesystem": set(),
     "progress": set(),
     "votes": set(),
-    "plots": set(),
+    "plots": {"votes"},
     "report": {"plots"},
     "summary": {"report", "votes", "worker.member"},
     "rows": {"worker.pixels"},

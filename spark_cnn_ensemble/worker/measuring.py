@@ -171,13 +171,13 @@ def _disputed(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> lis
 
 
 def _png(image: np.ndarray) -> bytes:
-    """An image to look at: 0 to 255 as it is, 0 to 1 times 255, anything else from its least to its largest number."""
+    """An image to look at, from its least number to its largest; only bytes of colour are left as they are."""
     from PIL import Image
 
     shown = image.astype(np.float64)
     low, high = shown.min(), shown.max()
-    if low < 0 or high > 255:
-        shown = (shown - low) * (255 / (high - low))
+    if image.shape[2] not in (3, 4) or low < 0 or high > 255:
+        shown = (shown - low) * (255 / max(high - low, 1e-9))
     elif high <= 1:
         shown = shown * 255
     pixels = np.rint(shown).astype(np.uint8)

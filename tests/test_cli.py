@@ -1,5 +1,6 @@
 """The command line: every command on real files, every Param an option, errors in one sentence."""
 
+import re
 import subprocess
 import sys
 
@@ -91,6 +92,17 @@ def test_train_evaluate_score_on_text(spark, text, trained, tmp_path, capsys):
     assert rows.where("prediction = label").count() / rows.count() == pytest.approx(accuracy, abs=5e-5)
 
 
+def test_train_writes_a_report(text, tmp_path, capsys):
+    report = tmp_path / "report.html"
+    arguments = ["train", "--input", str(text / "train"), "--output", str(tmp_path / "model"), *SMALL]
+    arguments += ["--bagging", "bootstrap", "--oob-sample-size", "200", "--report", str(report)]
+    assert main(arguments) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"Out-of-bag accuracy of the vote \d\d\.\d\d% \(.* to .*, 1\d\d rows\)\.", told), told
+    assert f"Report written to {report}." in told
+    assert report.read_text().startswith("<!DOCTYPE html>")
+
+
 def test_score_parquet_to_csv_and_json(spark, digits, trained, tmp_path):
     rows = str(tmp_path / "rows")
     to_dataframe(spark, digits[1][0]).write.parquet(rows)
@@ -126,6 +138,10 @@ def test_train_on_a_folder_of_images_with_one_folder_a_class(spark, digits, tmp_
         (["train", "--input", "{text}/train", "--output", "{out}", "--num-members", "0"], "'numMembers' parameter"),
         (["train", "--input", "{text}/nowhere", "--output", "{out}"], "Nothing is at"),
         (["train", "--input", "{text}/train", "--output", "{model}", *SMALL], "exists already"),
+        (
+            ["train", "--input", "{text}/train", "--output", "{out}", "--report", "{out}/nowhere/x.html"],
+            "for the report",
+        ),
         (["evaluate", "--input", "{text}/test", "--model", "{text}"], "is not a saved"),
         (["score", "--input", "{text}/test", "--model", "{model}", "--output", "{text}"], "exists already"),
     ],

@@ -365,3 +365,20 @@ def test_wants_a_name_for_each_class(tmp_path):
     with pytest.raises(ValueError, match="2 names for 3 classes"):
         write_report(summary(out_of_bag=out_of_bag()), tmp_path / "report.html", class_names=["a", "b"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_event_files_hold_every_curve(tmp_path):
+    import tensorflow as tf
+
+    fitted = summary(2, None)
+    fitted.to_tensorboard(str(tmp_path / "events"))
+    for member in fitted.members:
+        (file,) = (tmp_path / "events" / f"member_{member.member}").iterdir()
+        curves = {}
+        for record in tf.data.TFRecordDataset(str(file)):
+            for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value:
+                assert value.metadata.plugin_data.plugin_name == "scalars"
+                curves.setdefault(value.tag, []).append(float(tf.make_ndarray(value.tensor)))
+        assert curves.keys() == member.history.keys()
+        for name, curve in member.history.items():
+            assert curves[name] == pytest.approx(curve)

@@ -15,7 +15,7 @@ from spark_cnn_ensemble.summary import MemberSummary
 from spark_cnn_ensemble.transport import Broadcasts
 from spark_cnn_ensemble.worker.member import digest, unpack_weights
 from spark_cnn_ensemble.worker.network import Architecture, build_network
-from spark_cnn_ensemble.worker.voting import check_weights
+from spark_cnn_ensemble.worker.voting import check_number, check_shapes
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,9 @@ class Ensemble:
         """A member as a Keras model."""
         architecture = self.architectures[self.architecture_of[member]]
         arrays = unpack_weights(self.weights[member])
-        check_weights(architecture, arrays, member)
+        check_number(architecture, arrays, member)
         network = build_network(architecture)
+        check_shapes(network, arrays, member)
         network.set_weights(arrays)
         return network
 

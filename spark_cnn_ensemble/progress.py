@@ -13,6 +13,7 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -46,8 +47,8 @@ class _Watch(ABC):
         self._display: _Bar | _Lines | None = None
 
     def __enter__(self) -> Any:
+        self._context.addJobTag(self._tag)
         if self._shown:
-            self._context.addJobTag(self._tag)
             self._display = _display(self._unit)
             self._thread = threading.Thread(target=self._watch, name="spark-cnn-ensemble-progress", daemon=True)
             self._thread.start()
@@ -56,14 +57,17 @@ class _Watch(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is None or self._display is None:
-            return
-        self._stop.set()
-        self._thread.join()
-        if error is None:
-            self._look(self._display)
-        self._display.close(finished=error is None)
-        self._context.removeJobTag(self._tag)
+        if self._thread is not None and self._display is not None:
+            self._stop.set()
+            self._thread.join()
+            if error is None:
+                self._look(self._display)
+            self._display.close(finished=error is None)
+        with suppress(Exception):  # the session may be gone; whoever waits is told why
+            if error is not None:
+                # After an interrupt jobs go on: Spark's own handler cannot cancel them while a call to the JVM waits.
+                self._context.cancelJobsWithTag(self._tag)
+            self._context.removeJobTag(self._tag)
 
     def _watch(self) -> None:
         assert self._display is not None

@@ -370,7 +370,7 @@ def test_wants_a_name_for_each_class(tmp_path):
 def test_event_files_hold_every_curve(tmp_path):
     import tensorflow as tf
 
-    fitted = summary(2, None)
+    fitted = summary(2, [2, 3])
     fitted.to_tensorboard(str(tmp_path / "events"))
     for member in fitted.members:
         (file,) = (tmp_path / "events" / f"member_{member.member}").iterdir()

@@ -144,30 +144,29 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
 
 def most_disputed(pictures: Iterable[str]) -> list[str]:
     """The `DISPUTED` most uncertain of some rows, as `_disputed` gives them; always the same ones, in any order."""
-    return sorted(pictures, key=lambda text: (-json.loads(text)["uncertainty"], text))[:DISPUTED]
+    return sorted(pictures, key=_rank)[:DISPUTED]
+
+
+def _rank(picture: str) -> tuple[float, str]:
+    # Text breaks ties: neither the rows beside a row nor their order decide.
+    return -json.loads(picture)["uncertainty"], picture
 
 
 def _disputed(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, str]]:
     """The rows whose votes disagree most: index, and JSON of uncertainty, label, votes per class and a PNG."""
     if not len(images):
         return []
-    uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True))
-    # The bytes of the image break ties, so that the rows beside it do not decide.
-    order = sorted(np.flatnonzero(uncertainty > 0), key=lambda index: (-uncertainty[index], images[index].tobytes()))
-    return [
-        (
-            int(index),
-            json.dumps(
-                {
-                    "uncertainty": round(float(uncertainty[index]), 6),
-                    "label": int(labels[index]),
-                    "votes": counts[index].astype(int).tolist(),
-                    "png": base64.b64encode(_png(images[index])).decode(),
-                }
-            ),
-        )
-        for index in order[:DISPUTED]
-    ]
+    uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True)).round(6)
+    # Of the rows that tie with the last one kept, all are made into pictures, and the best of those are kept.
+    floor = np.sort(uncertainty)[-min(DISPUTED, len(uncertainty))]
+    chosen = np.flatnonzero((uncertainty > 0) & (uncertainty >= floor))
+    made = [(int(index), _picture(images[index], labels[index], counts[index], uncertainty[index])) for index in chosen]
+    return sorted(made, key=lambda pair: _rank(pair[1]))[:DISPUTED]
+
+
+def _picture(image: np.ndarray, label: int, votes: np.ndarray, uncertainty: float) -> str:
+    told = {"uncertainty": float(uncertainty), "label": int(label), "votes": votes.astype(int).tolist()}
+    return json.dumps({**told, "png": base64.b64encode(_png(image)).decode()})
 
 
 def _png(image: np.ndarray) -> bytes:

@@ -110,17 +110,21 @@ def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise ValueError(f"array {entry.filename!r} is compressed")
     with archive.open(entry) as file:
-        shape, _, kind = np.lib.format.read_array_header_1_0(_at_header(file))
+        shape, kind = _header(file, entry.filename)
         numbers, rest = divmod(entry.file_size - file.tell(), max(1, kind.itemsize))
     if kind.kind not in "fiu" or rest or min(shape, default=0) < 0 or math.prod(shape) != numbers:
         raise ValueError(f"array {entry.filename!r} claims to be {kind} of shape {shape}")
 
 
-def _at_header(file: Any) -> Any:
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
-        raise ValueError(f"an array is of npy version {version}")
-    return file
+        raise ValueError(f"array {name!r} is of npy version {version}")
+    try:
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    except Exception:  # its text is parsed as Python's literals, of which any may stand there
+        raise ValueError(f"the header of array {name!r} cannot be read") from None
+    return shape, kind
 
 
 def split_weights(data: bytes) -> list[bytes]:

@@ -187,7 +187,7 @@ def read_network_json(text: str) -> dict[str, Any]:
     """Parse a Keras JSON and refuse whatever in it could run code when it is loaded.
 
     Every object in it must be Keras' own: no Lambda, no class or function of another module, no registered custom
-    object.
+    object. How it was compiled is left out.
 
     Raises
     ------
@@ -206,6 +206,8 @@ def read_network_json(text: str) -> dict[str, Any]:
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
+            # How a model was compiled is of no use here, and Keras could not count the weights of one that was.
+            node.pop("compile_config", None)
             _check_keras_object(node)
             pending.extend(node.values())
         elif isinstance(node, list):
@@ -246,7 +248,7 @@ def _custom_network(architecture: Architecture) -> Any:
 
     config = read_network_json(architecture.network)
     try:
-        network = keras.models.model_from_json(architecture.network)
+        network = keras.models.model_from_json(json.dumps(config))
         if not network.built:
             network.build((None, *architecture.input_shape))
         given, wanted = tuple(network.input_shape)[1:], architecture.input_shape

@@ -73,11 +73,8 @@ class PixelStore:
             return
         self._blocks.append(block)
         self._bytes += block.nbytes
-        if self._limit is not None and self._bytes > self._limit:
-            self._open("")
-            for kept in self._blocks:
-                self._write(kept)
-            self._blocks = []
+        if self._exceeds(self._bytes):
+            self._spill()
 
     def arrange(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """The images of indices `order`, in that order; the store is empty afterwards.
@@ -102,12 +99,23 @@ class PixelStore:
             self._blocks[index] = block[:0]  # each is let go as soon as it has been copied
         return images, None
 
+    def _exceeds(self, size: int) -> bool:
+        return self._limit is not None and size > self._limit
+
+    def _spill(self) -> None:
+        self._open("")
+        while self._blocks:
+            self._write(self._blocks.pop(0))
+
     def _widen(self) -> None:
         self._type = np.float32
-        if self._file is None:
+        if self._file is None and not self._exceeds(4 * self._bytes):
             self._bytes *= 4
             self._blocks = [block.astype(np.float32) for block in self._blocks]
             return
+        if self._file is None:
+            self._spill()  # as bytes: as floats they would take four times the limit first
+        assert self._file is not None
         narrow = self._file
         self._open("")
         for data in _read(narrow):

@@ -222,7 +222,7 @@ class Ensemble:
         self._members: list[tuple[_Network, list[Any]]] = []
         for index, architecture in enumerate(plan.members):
             arrays = unpack_weights(weights_of(index))
-            check_weights(plan.architectures[architecture], arrays, index)
+            check_number(plan.architectures[architecture], arrays, index)
             network = _network(plan.architectures[architecture])
             network.check(arrays, index)
             self._members.append((network, [tf.constant(array) for array in arrays]))
@@ -269,14 +269,19 @@ class _Network:
         return self._run(weights, block).numpy()
 
     def check(self, arrays: Sequence[np.ndarray], member: int) -> None:
-        wanted = [(tuple(variable.shape), variable.dtype) for variable in self._network.weights]
-        if [(array.shape, array.dtype.name) for array in arrays] != wanted:
-            raise Refusal(_misfit(member))
+        check_shapes(self._network, arrays, member)
 
 
-def check_weights(architecture: Architecture, arrays: Sequence[np.ndarray], member: int) -> None:
+def check_number(architecture: Architecture, arrays: Sequence[np.ndarray], member: int) -> None:
     """Refuse weights that are not as many as a network has, before it is built: it may claim to be of any size."""
     if sum(array.size for array in arrays) != _weights_of_network(architecture):
+        raise Refusal(_misfit(member))
+
+
+def check_shapes(network: Any, arrays: Sequence[np.ndarray], member: int) -> None:
+    """Refuse weights whose shapes and types are not those of a Keras model."""
+    wanted = [(tuple(variable.shape), variable.dtype) for variable in network.weights]
+    if [(array.shape, array.dtype.name) for array in arrays] != wanted:
         raise Refusal(_misfit(member))
 
 

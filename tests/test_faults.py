@@ -1,0 +1,439 @@
+"""Faults on real processes: workers and drivers that are killed, interrupts, members that diverge, damaged checkpoints.
+
+Whatever happens, the members that come out are those of an undisturbed fit, bit for bit. What needs another master than
+the tests' own local[2], or a driver to kill, runs in a driver of its own; `test_cluster` has the faults of executors.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.pool import ThreadPool
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import small
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
+from spark_cnn_ensemble.datasets import to_dataframe
+from spark_cnn_ensemble.worker.member import digest
+
+TESTS = Path(__file__).parent
+QUICK = {"bagging": "subsample", "subsamplingRate": 0.3, "numMembers": 4, "oobSampleSize": 200, "verbose": 0}
+SLOW = {**QUICK, "epochs": 400, "verbose": 1}  # seconds a member: time enough to be killed in the middle
+IN_TIME = 120  # seconds; what takes longer hangs
+
+
+def told(model):
+    """What must be the same, and how it came about, as JSON has it."""
+    summary = model.summary
+    votes = summary.outOfBag
+    return json.loads(
+        json.dumps(
+            {
+                "members": [digest(data) for data in model._ensemble.weights],
+                "outOfBag": votes and [votes.labels.tolist(), votes.votes.tolist(), votes.predictions.tolist()],
+                "retries": [member.retries for member in model.members],
+                "resumed": summary.resumedMembers,
+            }
+        )
+    )
+
+
+def result(answer):
+    """The part of `told` that no fault may change."""
+    return answer["members"], answer["outOfBag"]
+
+
+# Processes
+
+
+def wait_until(condition):
+    """What `condition` gives, as soon as that is true."""
+    deadline = time.monotonic() + IN_TIME
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return found
+
+
+def family(leader):
+    """The processes that descend from a process, or are of the session that it leads, without itself."""
+    parents, members = {}, set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):  # no process, or it has ended
+            state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            if state != "Z":
+                parents[int(entry.name)] = int(parent)
+                if int(session) == leader:
+                    members.add(int(entry.name))
+    found = {leader}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return (found | members) - {leader}
+
+
+def seconds_of_cpu(pid):
+    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
+
+
+def workers(*leaders):
+    """The Python workers of Spark below some processes, with Spark's daemons."""
+    found = []
+    for pid in set().union(*map(family, leaders)):
+        with contextlib.suppress(OSError):
+            if b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def a_worker_in_training(*leaders):
+    """A worker that has TensorFlow, and computes."""
+    before = {}
+
+    def look():
+        for pid in workers(*leaders):
+            with contextlib.suppress(OSError):
+                if "tensorflow" in Path(f"/proc/{pid}/maps").read_text():
+                    now = seconds_of_cpu(pid)
+                    if now - before.setdefault(pid, now) > 0.3:
+                        return pid
+        return None
+
+    return wait_until(look)
+
+
+def finished(folder):
+    """The files of finished members in a checkpoint."""
+    return sorted(Path(folder).glob("attempt=*/part-*.parquet"))
+
+
+DRIVER = """
+import json, os, sys, threading, time
+
+def end_with(parent):
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
+
+from pyspark.sql import SparkSession
+from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+
+exec(f"from {sys.argv[2]} import *")
+builder = SparkSession.builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
+for name, value in json.loads(sys.argv[1]).items():
+    builder.config(name, value)
+spark = builder.getOrCreate()
+spark.sparkContext.setLogLevel("OFF")
+rows = to_dataframe(spark, *load_digits()[0])
+for line in sys.stdin:
+    try:
+        answer = eval(line)
+    except KeyboardInterrupt:
+        answer = {"interrupted": [thread.name for thread in threading.enumerate()]}
+    print("answer:", json.dumps(answer), flush=True)
+"""
+
+
+class Driver:
+    """A driver of its own, in a process of its own; it evaluates, among the names of a module, what it is told."""
+
+    def __init__(self, folder, environment=None, module="test_faults", **settings):
+        settings = {"spark.sql.shuffle.partitions": "4", "spark.driver.host": "127.0.0.1", **settings}
+        self.log = folder / f"driver-{time.monotonic_ns()}.log"
+        with self.log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", DRIVER, json.dumps(settings), module],
+                cwd=TESTS,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+
+    def tell(self, expression):
+        """Begin to evaluate."""
+        self._process.stdin.write(f"{expression}\n")
+        self._process.stdin.flush()
+
+    def answer(self):
+        """What came of it."""
+        self.printed = []
+        for line in self._process.stdout:
+            if line.startswith("answer: "):
+                return json.loads(line.removeprefix("answer: "))
+            self.printed.append(line)
+        raise AssertionError(f"the driver ended:\n{self.log.read_text()[-3000:]}")
+
+    def ask(self, expression):
+        self.tell(expression)
+        return self.answer()
+
+    def fit(self, **params):
+        """Begin to fit."""
+        self.tell(f"told(small(**{params!r}).fit(rows))")
+
+    def end(self):
+        """Let it end, if it runs, and see that nothing of it is left."""
+        if self._process.poll() is None:
+            self._process.stdin.close()
+        self._process.wait(IN_TIME)
+        wait_until(lambda: not family(self.pid))
+
+    def kill(self):
+        self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def driver(folder, **settings):
+    """A driver for a while; nothing of it is left."""
+    running = Driver(folder, **settings)
+    try:
+        yield running
+        running.end()
+    finally:
+        running.kill()
+        for pid in family(running.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def patient(tmp_path_factory):
+    """A driver whose tasks are tried up to four times."""
+    with driver(tmp_path_factory.mktemp("patient"), **{"spark.master": "local[2,4]"}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def undisturbed(train):
+    """What a fit of `SLOW` gives that nothing befalls."""
+    return result(told(small(**SLOW).fit(train)))
+
+
+@pytest.fixture(scope="module")
+def quick(train, tmp_path_factory):
+    """A checkpoint of all members of `QUICK`, and what that fit gave."""
+    folder = tmp_path_factory.mktemp("quick") / "checkpoint"
+    model = small(**QUICK, checkpointDir=str(folder)).fit(train)
+    assert len(finished(folder)) == 4
+    return folder, model
+
+
+# Workers
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_member_trained_again(patient, undisturbed, tmp_path):
+    patient.fit(**SLOW, checkpointDir=str(tmp_path / "checkpoint"))
+    wait_until(lambda: finished(tmp_path / "checkpoint"))
+    os.kill(a_worker_in_training(patient.pid), signal.SIGKILL)
+    answer = patient.answer()
+    assert result(answer) == undisturbed
+    assert sorted(answer["retries"]) == [0, 0, 0, 1]
+
+
+def test_without_retries_a_killed_worker_fails_the_fit_at_once_and_finished_members_are_kept(
+    train, undisturbed, tmp_path
+):
+    folder = tmp_path / "checkpoint"
+    killed = []
+
+    def kill():
+        wait_until(lambda: finished(folder))
+        os.kill(a_worker_in_training(os.getpid()), signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(Exception, match="Python worker exited unexpectedly"):
+        small(**SLOW, checkpointDir=str(folder)).fit(train)
+    killer.join()
+    assert time.monotonic() - killed[0] < 15
+    kept = len(finished(folder))
+    assert 1 <= kept < 4
+    again = told(small(**SLOW, checkpointDir=str(folder)).fit(train))
+    assert len(again["resumed"]) == kept
+    assert result(again) == undisturbed
+
+
+# Drivers
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_its_fit_can_be_resumed(train, undisturbed, tmp_path):
+    folder = tmp_path / "checkpoint"
+    with driver(tmp_path, **{"spark.master": "local[2]"}) as running:
+        running.fit(**SLOW, checkpointDir=str(folder))
+        wait_until(lambda: finished(folder))
+        assert len(workers(running.pid)) >= 2
+        os.kill(running.pid, signal.SIGKILL)
+        wait_until(lambda: not family(running.pid))
+    kept = len(finished(folder))
+    assert 1 <= kept < 4
+    again = told(small(**SLOW, checkpointDir=str(folder)).fit(train))
+    assert len(again["resumed"]) == kept
+    assert result(again) == undisturbed
+
+
+def test_an_interrupt_reaches_the_caller_and_stops_the_work(patient):
+    written = len(patient.log.read_text())
+    patient.fit(**{**SLOW, "epochs": 1_000_000})
+    trainer = a_worker_in_training(patient.pid)
+    os.killpg(patient.pid, signal.SIGINT)  # as a terminal does
+    begun = time.monotonic()
+    threads = patient.answer()["interrupted"]
+    assert time.monotonic() - begun < 5
+    assert "MainThread" in threads and "spark-cnn-ensemble-progress" not in threads
+    wait_until(lambda: trainer not in family(patient.pid))  # Spark gives it some seconds to end by itself
+    assert time.monotonic() - begun < 15
+    assert "spark_cnn_ensemble" not in patient.log.read_text()[written:]  # py4j tells of a call that was cut off
+
+
+def test_after_an_interrupt_the_fit_can_be_resumed_in_the_same_session(patient, undisturbed, tmp_path):
+    folder = tmp_path / "checkpoint"
+    patient.fit(**SLOW, checkpointDir=str(folder))
+    wait_until(lambda: finished(folder))
+    a_worker_in_training(patient.pid)
+    os.killpg(patient.pid, signal.SIGINT)
+    assert "interrupted" in patient.answer()
+    kept = len(finished(folder))
+    assert 1 <= kept < 4
+    patient.fit(**SLOW, checkpointDir=str(folder))
+    again = patient.answer()
+    assert len(again["resumed"]) == kept
+    assert result(again) == undisturbed
+
+
+# Members that diverge
+
+
+BRITTLE = {
+    "bagging": "subsample",
+    "subsamplingRate": 0.4,
+    "numMembers": 4,
+    "standardization": False,
+    "idCol": "id",
+    "oobSampleSize": 200,
+    "verbose": 0,
+    "seed": 17,
+}
+
+
+@pytest.fixture(scope="module")
+def struck(spark, digits):
+    """Rows of which one is past what float32 can add up, and the members that have it in their bags."""
+    x, y = digits[0]
+    in_bag = [
+        bagging.copies_in_bag(F.xxhash64("id"), F.lit(member), "subsample", 0.4, 4, BRITTLE["seed"]) > 0
+        for member in range(4)
+    ]
+    ids = spark.range(len(x)).orderBy("id")
+    bags = np.array([row[0] for row in ids.select(F.array(*in_bag)).collect()])
+    huge = np.flatnonzero(bags.sum(axis=1) == 2)[0]
+    images = (x / 16).astype(np.float32)
+    images[huge] = 3e38
+    rows, members = to_dataframe(spark, images, y).cache(), np.flatnonzero(bags[huge]).tolist()
+    return rows, members, bags
+
+
+def test_a_member_that_diverges_fails_the_fit_in_a_sentence_and_the_others_are_kept(struck, tmp_path):
+    rows, members, _ = struck
+    settings = {**BRITTLE, "checkpointDir": str(tmp_path / "checkpoint")}
+    with pytest.raises(ValueError) as refused:
+        small(**settings).fit(rows)
+    sentences = [
+        f"Member {member} diverged: its loss is nan in epoch 1; lower learningRate, or set standardization=True if "
+        "the features are not scaled."
+        for member in members
+    ]
+    assert str(refused.value) in sentences
+    # The same folder serves a fit that goes on without them.
+    model = small(**settings, minMembers=2).fit(rows)
+    assert model.summary.missingMembers == dict(zip(members, sentences, strict=True))
+    with pytest.raises(ValueError, match=r"^Only 2 of 4 members are sound, and 'minMembers' is 3\. Member \d diverged"):
+        small(**settings, minMembers=3).fit(rows)
+
+
+def test_a_model_without_the_members_that_diverged_votes_and_tells_of_them(struck, tmp_path):
+    rows, members, bags = struck
+    sound = [member for member in range(4) if member not in members]
+    model = small(**BRITTLE, minMembers=2, memberPredictionsCol="each").fit(rows)
+    model.save(str(tmp_path / "model"))
+    loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
+    for one in (model, loaded):
+        assert [member.member for member in one.members] == sound
+        assert sorted(one.summary.missingMembers) == members
+        assert all("diverged" in why for why in one.summary.missingMembers.values())
+        assert one.getNumMembers() == 2
+    scored = {row["id"]: row for row in loaded.transform(rows).collect()}
+    assert all(row["rawPrediction"].toArray().sum() == 2 for row in scored.values())
+
+    # Out-of-bag, the sound members vote, each on rows that it did not train on.
+    draw = rows.select("id", bagging.ticket(F.xxhash64("id"), BRITTLE["seed"]).alias("ticket")).orderBy("ticket")
+    ids = [row["id"] for row in draw.limit(200).collect()]
+    expected = [
+        [-1 if bags[row, member] else scored[row]["each"][at] for at, member in enumerate(sound)] for row in ids
+    ]
+    assert np.array_equal(model.summary.outOfBag.votes, expected)
+    assert loaded.summary.outOfBag == model.summary.outOfBag
+
+
+# Checkpoints
+
+
+def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained_again(train, quick, tmp_path):
+    original, model = quick
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(original, folder)
+    cut, checked, unchecked, _ = finished(folder)  # of members 0, 1, 2, 3
+
+    def flip(file, member):
+        """Change bytes in the middle of the weights."""
+        data, weights = bytearray(file.read_bytes()), model._ensemble.weights[member]
+        middle = len(weights) // 2
+        at = next(at for start in range(middle, len(weights)) if (at := data.find(weights[start : start + 16])) > 0)
+        data[at + 4] ^= 0xFF
+        file.write_bytes(data)
+
+    def sums(file):
+        return file.with_name(f".{file.name}.crc")
+
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    sums(cut).unlink()
+    flip(checked, 1)  # the filesystem sees it
+    flip(unchecked, 2)
+    sums(unchecked).unlink()  # only the digest tells
+    again = told(small(**QUICK, checkpointDir=str(folder)).fit(train))
+    assert again["resumed"] == [3]
+    assert result(again) == result(told(model))
+
+
+def test_two_fits_at_the_same_time_in_one_folder_both_succeed(train, quick, tmp_path):
+    folder = tmp_path / "checkpoint"
+    expected = result(told(quick[1]))
+
+    def fit(_):
+        return told(small(**QUICK, checkpointDir=str(folder)).fit(train))
+
+    with ThreadPool(2) as pool:
+        both = pool.map(fit, range(2), chunksize=1)
+    assert [result(answer) for answer in both] == [expected, expected]
+    third = fit(0)
+    assert third["resumed"] == [0, 1, 2, 3]
+    assert result(third) == expected

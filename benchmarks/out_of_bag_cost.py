@@ -1,8 +1,8 @@
 """What the out-of-bag estimate costs.
 
-Claim: with the default sample of 1,000 rows a fit takes less than 1.05 times what it takes without. 20,000 rows of MNIST, 10
-members ("bootstrap"), 3 epochs; with and without a sample, in turn, 5 pairs after one warm-up; median (minimum to
-maximum).
+Claim: with the default sample of 1,000 rows a fit takes less than 1.05 times what it takes without. 20,000 rows of
+MNIST, 10 members ("bootstrap"), 3 epochs; with and without a sample, in turn, 5 pairs after one warm-up; median
+(minimum to maximum).
 """
 
 import statistics

@@ -1,7 +1,8 @@
 """How many of 100 members keep the accuracy, when they are chosen by their out-of-bag votes.
 
 Claim: `pruned(20)` of 100 members votes at least as well as all of them. MNIST's training rows in 100 disjoint bags of
-600 rows, batches of 25, 5 epochs, shifts of 2; accuracy on the 10,000 test rows, which the choice does not see. One run.
+600 rows, batches of 25, 5 epochs, shifts of 2; accuracy on the 10,000 test rows, which the choice does not see. One
+run.
 """
 
 from _results import record, session

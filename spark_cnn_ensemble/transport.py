@@ -6,9 +6,14 @@ Weights never pass through a JVM heap in bulk: they move in parts, and groups of
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
+from pyspark import SparkContext
+from pyspark.core.broadcast import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -63,7 +68,7 @@ class Broadcasts:
         context = spark.sparkContext
         with self._lock:
             if self._weights_of is None or self._application != context.applicationId:
-                broadcasts = [context.broadcast(data) for data in self._weights]
+                broadcasts = [_broadcast(context, data) for data in self._weights]
                 self._weights_of = functools.partial(broadcast_weights, broadcasts)
                 self._application = context.applicationId
             return self._weights_of
@@ -80,3 +85,33 @@ class Broadcasts:
         members = spark.range(0, count, 1, tasks)
         parts = functools.partial(member_parts, weights_of=self.weights_of(spark))
         members.mapInPandas(parts, PARTS_SCHEMA).write.parquet(path)
+
+
+# Files that PySpark made of broadcasts, each with a weak reference to the object of the JVM that needs it.
+_files: list[tuple[str, Any]] = []
+_files_lock = threading.Lock()
+
+
+def _broadcast(context: SparkContext, data: bytes) -> Broadcast[bytes]:
+    """Broadcast; also delete the files of broadcasts that nobody can use any more, which PySpark would keep."""
+    found = context.broadcast(data)
+    path, needed = getattr(found, "_path", None), getattr(found, "_python_broadcast", None)
+    with _files_lock:
+        kept = [(file, reference) for file, reference in _files if not _delete_unused(file, reference)]
+        if path is not None and needed is not None and context._jvm is not None:
+            kept.append((path, context._jvm.java.lang.ref.WeakReference(needed)))
+        _files[:] = kept
+    return found
+
+
+def _delete_unused(file: str, reference: Any) -> bool:
+    """Whether a file is gone, as it was deleted now or went with its session."""
+    if os.path.exists(file):
+        try:
+            if reference.get() is not None:
+                return False
+        except Exception:
+            return True  # of a session that was stopped, which takes its files along
+        with suppress(OSError):
+            os.remove(file)
+    return True

@@ -117,7 +117,7 @@ ALLOWED = {
 
 # What leans on classic Spark, and where alone it may stand. The command line may ask the context for its cores.
 IN_ONE_PLACE = {
-    "_jvm": {"filesystem"},
+    "_jvm": {"filesystem", "transport"},
     "_jsc": {"filesystem", "progress"},
     "broadcast": {"transport"},
     "accumulator": {"progress"},

@@ -314,7 +314,7 @@ spark = (
     SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
     .config("spark.ui.showConsoleProgress", "false").config("spark.sql.shuffle.partitions", "2").getOrCreate()
 )
-form, rows, side = sys.argv[1], 250, 224
+form, rows, side = sys.argv[1], 120, 224
 
 def make(frames):
     for frame in frames:
@@ -355,7 +355,7 @@ print(json.dumps([frame_bytes, bound, model.members[0].spilled, model.members[0]
 
 @pytest.mark.parametrize("form", ["array", "binary"])
 def test_wide_rows_come_in_batches_of_bounded_bytes_and_take_bounded_memory(form):
-    """224x224x3 numbers a row: 600 KB as floats, 150 MB in all; 38 MB as bytes."""
+    """224x224x3 numbers a row: 600 KB as floats, 72 MB in all; 18 MB as bytes."""
     found = json.loads(output(process(WIDE, form))[-1])
     frame_bytes, bound, spilled, rows, after_fit, scored, after_scoring = found
     limit = int(bound.lower().rstrip("b").replace("m", "").replace("k", "")) * {
@@ -364,5 +364,5 @@ def test_wide_rows_come_in_batches_of_bounded_bytes_and_take_bounded_memory(form
     }.get(bound.lower().rstrip("b")[-1], 1)
     assert 0 < limit <= 256 << 20
     assert frame_bytes <= limit
-    assert (spilled, rows, scored) == (True, 250, 250)
+    assert (spilled, rows, scored) == (True, 120, 120)
     assert max(after_fit, after_scoring) < 1500 << 20, found

@@ -1,6 +1,9 @@
 """The model: its members as Keras networks, its vote, parts and joins of it, and what it reads and trains on."""
 
+import gc
 import io
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -458,3 +461,24 @@ def test_a_network_of_ones_own(spark, tmp_path):
     loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "own"))
     assert same_members(loaded, model)
     assert same_members(classifier.fit(frame.repartition(3)), model)
+
+
+def test_files_of_broadcasts_go_with_those_who_could_use_them(spark, model, test):
+    folder = Path(spark.sparkContext._temp_dir)
+    before = set(folder.iterdir())
+    passing, lasting = model.subset([0, 1]), model.subset([1, 2])
+    passing.transform(test)
+    gone = set(folder.iterdir()) - before
+    assert len(gone) == 2
+    scored = lasting.transform(test)  # outlives its model
+    kept = set(folder.iterdir()) - before - gone
+    assert len(kept) == 2
+    del passing, lasting
+    deadline = time.monotonic() + 60
+    while gone & set(folder.iterdir()):
+        assert time.monotonic() < deadline, "the files stay"
+        gc.collect()
+        spark._jvm.System.gc()
+        model.subset([0]).transform(test)  # a new broadcast looks after the old ones
+    assert kept <= set(folder.iterdir())
+    assert scored.where("prediction >= 0").count() == test.count()

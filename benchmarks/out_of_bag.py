@@ -1,9 +1,8 @@
 """How often the interval of the out-of-bag accuracy holds the truth.
 
 Claim: over 20 seeds, the 95 % interval of the out-of-bag accuracy holds the accuracy on held-out rows of the same kind
-at least 18 times where each row has many out-of-bag members ("disjoint" of ten, "bootstrap" of twenty). Where it has
-few ("bootstrap" of five), the estimate is low. MNIST's training rows: 4,000 to fit, drawn anew for each seed, and
-10,000 others held out; samples of 1,000 rows.
+at least 18 times where each row has many out-of-bag members. MNIST's training rows: 4,000 to fit, drawn anew for each
+seed, and 10,000 others held out; samples of 1,000 rows.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """What a Spark ML estimator and its model must satisfy: one test a property, in order, as the component's definition.
 
 They are gathered from the suites of pyspark.ml, scikit-learn, xgboost.spark and spark-rapids-ml. Number 23 of the list,
-out-of-bag estimates, is missing, as such estimates are not part of the library yet.
+out-of-bag estimates, has a file of its own, `test_out_of_bag.py`.
 """
 
 import copy

@@ -120,10 +120,20 @@ def draw(rows: DataFrame) -> DataFrame:
     )
 
 
-def place(drawn: DataFrame, members: Sequence[int], num_members: int) -> DataFrame:
-    """Put the bag of `members[i]`, and nothing else, in partition i; other members' bags are left out."""
+def place(drawn: DataFrame, members: Sequence[int], num_members: int, times: int = 1) -> DataFrame:
+    """Put the bag of `members[i]`, and nothing else, in partition i; other members' bags are left out.
+
+    With `times` > 1 it is also in partition i + len(members), i + 2 * len(members), ...
+    """
     if len(members) == num_members:
-        return drawn.repartitionById(num_members, F.col("member"))
-    chosen = F.array(*[F.lit(member) for member in members])
-    index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
-    return drawn.where(F.array_contains(chosen, F.col("member"))).repartitionById(len(members), index)
+        index = F.col("member")
+    else:
+        chosen = F.array(*[F.lit(member) for member in members])
+        index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
+        drawn = drawn.where(F.array_contains(chosen, F.col("member")))
+    if times == 1:
+        return drawn.repartitionById(len(members), index)
+    columns = drawn.columns
+    repeated = drawn.select("*", F.explode(F.sequence(F.lit(0), F.lit(times - 1))).alias("time"))
+    placed = repeated.repartitionById(times * len(members), F.col("time") * len(members) + index)
+    return placed.select(*columns)

@@ -13,9 +13,9 @@ from typing import Any
 
 from spark_cnn_ensemble.summary import MemberSummary
 from spark_cnn_ensemble.transport import Broadcasts
+from spark_cnn_ensemble.worker.loaded import check_number, check_shapes
 from spark_cnn_ensemble.worker.member import digest, unpack_weights
 from spark_cnn_ensemble.worker.network import Architecture, build_network
-from spark_cnn_ensemble.worker.voting import check_number, check_shapes
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 import warnings
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark import keyword_only
 from pyspark.ml.classification import ProbabilisticClassifier
@@ -16,7 +18,7 @@ from pyspark.sql import DataFrame, Observation, SparkSession
 from spark_cnn_ensemble import rows
 from spark_cnn_ensemble.checkpoint import Checkpoint
 from spark_cnn_ensemble.ensemble import Ensemble
-from spark_cnn_ensemble.fitting import Trained, training
+from spark_cnn_ensemble.fitting import FitsTogether, Trained, training
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.out_of_bag import Draw, sample_size, vote_on_sample
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, check_thresholds, optional
@@ -28,8 +30,38 @@ from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.network import Architecture, check_network
 
+if TYPE_CHECKING:
+    from pyspark.ml._typing import ParamMap
+
 # A warning is given where fewer than this share of the rows have a key of their own, as far as HyperLogLog can tell.
 _SHARED_KEYS = 0.8
+
+# Params that decide neither which rows are read nor the bags: classifiers that differ in nothing else share them.
+_NOT_OF_THE_BAGS = {
+    "predictionCol",
+    "rawPredictionCol",
+    "probabilityCol",
+    "uncertaintyCol",
+    "memberPredictionsCol",
+    "thresholds",
+    "votingStrategy",
+    "network",
+    "filters",
+    "kernelSize",
+    "denseUnits",
+    "dropoutRate",
+    "standardization",
+    "epochs",
+    "batchSize",
+    "learningRate",
+    "learningRateSchedule",
+    "optimizer",
+    "randomShift",
+    "randomFlip",
+    "earlyStoppingPatience",
+    "precision",
+    "minMembers",
+}
 
 
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
@@ -250,9 +282,53 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """Sets the value of memberPredictionsCol."""
         return self._set(memberPredictionsCol=value)
 
+    def fitMultiple(
+        self, dataset: DataFrame, paramMaps: Sequence[ParamMap]
+    ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
+        """Fit a model for each param map; those that draw the same bags are trained by one job.
+
+        Maps that differ in how members are trained, but not in the bags, share the reading of the rows and the draw,
+        and have a task for each member and map, so that few members leave no slot idle. Each model is, bit for bit,
+        that of a fit by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+        paramMaps : sequence of dict
+
+        Returns
+        -------
+        iterator of (int, CNNEnsembleClassificationModel)
+            Index of the map and its model; several threads may share the iterator.
+        """
+        classifiers = [self.copy(values) for values in paramMaps]
+        groups: dict[str, list[int]] = {}
+        for index, classifier in enumerate(classifiers):
+            groups.setdefault(classifier._bags_identity(index), []).append(index)
+        return FitsTogether(
+            list(groups.values()),
+            lambda indices: classifiers[indices[0]]._fit_together(dataset, [classifiers[index] for index in indices]),
+        )
+
+    def _bags_identity(self, index: int) -> str:
+        """The same for classifiers that can be trained in one job; a checkpoint is of one fit."""
+        values = {
+            param.name: self.getOrDefault(param)
+            for param in self.params
+            if self.isDefined(param) and param.name not in _NOT_OF_THE_BAGS
+        }
+        return json.dumps([values, index if self.getCheckpointDir() else None], sort_keys=True)
+
     def _fit(self, dataset: DataFrame) -> CNNEnsembleClassificationModel:
+        return self._fit_together(dataset, [self])[0]
+
+    def _fit_together(
+        self, dataset: DataFrame, classifiers: Sequence[CNNEnsembleClassifier]
+    ) -> list[CNNEnsembleClassificationModel]:
+        """Fit this classifier, the first of `classifiers`, and others that draw the same bags."""
         started = time.perf_counter()
-        self._check()
+        for classifier in classifiers:
+            classifier._check()
         _, class_names, num_classes = rows.label_values(dataset, self.getLabelCol())
         num_classes = optional(self, "numClasses") or num_classes
         shape = tuple(optional(self, "inputShape") or rows.infer_shape(dataset, self.getFeaturesCol()))
@@ -265,46 +341,54 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         )
         if num_classes is None:
             num_classes = rows.count_classes(dataset, source.label, self.getLabelCol(), self._skips)
-        check_thresholds(self, num_classes)
         draw = self._draw()
-        plan = self._plan(features, num_classes, draw)
-        check_network(plan.architecture)
-        checkpoint = self._checkpoint(dataset.sparkSession, plan, draw)
+        plans = [classifier._plan(features, num_classes, draw) for classifier in classifiers]
+        for classifier, plan in zip(classifiers, plans, strict=True):
+            check_thresholds(classifier, num_classes)
+            check_network(plan.architecture)
+        checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
+        if not class_names or len(class_names) != num_classes:
+            class_names = None
 
         observation = Observation()
-        size = plan.rules.sample_size
+        size = plans[0].rules.sample_size
         drawn = bag_rows(dataset, source, num_classes, draw, size > 0, self._skips, observation)
+        found = []
         with (
-            FitProgress(dataset.sparkSession, draw.num_members, self.getVerbose() > 0) as progress,
-            training(drawn, plan, draw.num_members, checkpoint, progress) as trained,
+            FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
+            training(drawn, plans, draw.num_members, checkpoint, progress) as all_trained,
         ):
-            self._check_sound(trained)
-            ensemble = Ensemble(
-                (plan.architecture,),
-                (0,) * len(trained.sound),
-                tuple(trained.weights[member] for member in trained.sound),
-                tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
-                tuple(class_names) if class_names and len(class_names) == num_classes else None,
-            )
-            out_of_bag = None
-            if size:
-                soft = self.getVotingStrategy() == "soft"
-                out_of_bag = vote_on_sample(trained.sample, ensemble, trained.sound, draw, size, soft)
+            for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
+                classifier._check_sound(trained)
+                ensemble = Ensemble(
+                    (plan.architecture,),
+                    (0,) * len(trained.sound),
+                    tuple(trained.weights[member] for member in trained.sound),
+                    tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
+                    tuple(class_names) if class_names else None,
+                )
+                soft = classifier.getVotingStrategy() == "soft"
+                votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, size, soft) if size else None
+                found.append((ensemble, trained, votes))
         counted = observation.get
         self._warn_of_shared_keys(counted)
-        summary = CNNEnsembleTrainingSummary(
-            members=ensemble.members,
-            rows=counted["rows"],
-            skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in trained.reports.values()),
-            seconds=round(time.perf_counter() - started, 3),
-            unusedRows=counted["unused"],
-            resumedMembers=trained.resumed,
-            missingMembers=trained.failures,
-            outOfBag=out_of_bag,
-        )
-        model = CNNEnsembleClassificationModel(ensemble, summary)
-        model._resetUid(self.uid)
-        return self._copyValues(model)._set(numMembers=len(ensemble))
+        seconds = round(time.perf_counter() - started, 3)
+        models = []
+        for classifier, (ensemble, trained, votes) in zip(classifiers, found, strict=True):
+            summary = CNNEnsembleTrainingSummary(
+                members=ensemble.members,
+                rows=counted["rows"],
+                skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in trained.reports.values()),
+                seconds=seconds,
+                unusedRows=counted["unused"],
+                resumedMembers=trained.resumed,
+                missingMembers=trained.failures,
+                outOfBag=votes,
+            )
+            model = CNNEnsembleClassificationModel(ensemble, summary)
+            model._resetUid(classifier.uid)
+            models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
+        return models
 
     @property
     def _skips(self) -> bool:

@@ -1,4 +1,4 @@
-"""Bags -> members on the driver: the job that trains, or finds in a checkpoint, each member of a fit.
+"""Bags -> members on the driver: the job that trains, or finds in a checkpoint, each member of one or several models.
 
 Called by the estimator.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, train_members
 
 @dataclass(frozen=True)
 class Trained:
-    """The members of a fit.
+    """The members of one model.
 
     Parameters
     ----------
@@ -59,9 +60,13 @@ class Trained:
 
 @contextmanager
 def training(
-    drawn: DataFrame, plan: TrainingPlan, num_members: int, checkpoint: Checkpoint | None, progress: FitProgress
-) -> Iterator[Trained]:
-    """Train each member on its bag, but for those that a checkpoint holds.
+    drawn: DataFrame,
+    plans: Sequence[TrainingPlan],
+    num_members: int,
+    checkpoint: Checkpoint | None,
+    progress: FitProgress,
+) -> Iterator[list[Trained]]:
+    """Train each member on its bag by each plan, but for those that a checkpoint, which is of one plan, holds.
 
     Parameters
     ----------
@@ -80,16 +85,21 @@ def training(
         if checkpoint is not None and finished:
             checkpoint.check_rows(finished, drawn)
     for kept in finished.values():
-        progress.tell([(kept.report["member"], kept.report["history"]["accuracy"][-1])])
+        progress.tell([((0, kept.report["member"]), kept.report["history"]["accuracy"][-1])])
     missing = [member for member in range(num_members) if member not in finished]
-    reports = {member: kept.report for member, kept in finished.items()}
-    weights = {member: kept.weights for member, kept in finished.items()}
-    with _trained(drawn, plan, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
+    reports: list[dict[int, dict[str, Any]]] = [
+        {member: kept.report for member, kept in finished.items()} for _ in plans
+    ]
+    weights = [{member: kept.weights for member, kept in finished.items()} for _ in plans]
+    with _trained(drawn, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
         if missing:
-            found = trained.where(F.col("report").isNotNull()).select("member", "report").collect()
-            reports.update((row["member"], json.loads(row["report"])) for row in found)
-            weights.update(collect_weights(trained, {m: reports[m]["size"] for m in missing if m in reports}))
-        lost = sorted(set(range(num_members)) - set(reports))
+            found = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
+            for row in found:
+                reports[row["plan"]][row["member"]] = json.loads(row["report"])
+            for index, of_plan in enumerate(reports):
+                sizes = {member: of_plan[member]["size"] for member in missing if member in of_plan}
+                weights[index].update(collect_weights(trained.where(F.col("plan") == index), sizes))
+        lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
         if lost:
             raise RuntimeError(f"Members {lost} were not trained, though their tasks ended; fit again.")
         rows = trained
@@ -97,21 +107,26 @@ def training(
             rows = checkpoint.of(finished)
             rows = rows.unionByName(trained) if missing else rows
         sample = rows.where(F.col("part").isNull()).select("row_key", "ticket", "label", "bytes")
-        yield Trained(reports, weights, tuple(sorted(finished)), sample)
+        resumed = tuple(sorted(finished))
+        yield [Trained(*members, resumed, sample) for members in zip(reports, weights, strict=True)]
 
 
 @contextmanager
 def _trained(
     drawn: DataFrame,
-    plan: TrainingPlan,
+    plans: Sequence[TrainingPlan],
     members: list[int],
     num_members: int,
     checkpoint: Checkpoint | None,
     progress: FitProgress,
 ) -> Iterator[DataFrame]:
     """What the workers give for `members`; it may be read several times."""
-    train = functools.partial(train_members, plan=plan, members=tuple(members), tell=progress.tell_from_workers)
-    trained = bagging.place(drawn, members, num_members).mapInPandas(train, TRAINED_SCHEMA) if members else drawn
+    train = functools.partial(
+        train_members, plans=tuple(plans), members=tuple(members), tell=progress.tell_from_workers
+    )
+    trained = drawn
+    if members:
+        trained = bagging.place(drawn, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:
             with refusing_in_python():
@@ -124,3 +139,42 @@ def _trained(
         yield trained
     finally:
         trained.unpersist()
+
+
+class FitsTogether:
+    """The models of several fits, some of them made together: an iterator that threads may share.
+
+    Parameters
+    ----------
+    groups : sequence of list of int
+        Indices of the fits that are made together.
+    fit : callable
+        Makes the models of a group, in its order; called once a group, when the first of its models is asked for.
+    """
+
+    def __init__(self, groups: Sequence[list[int]], fit: Callable[[list[int]], list[Any]]) -> None:
+        self._fit = fit
+        self._groups: dict[int, tuple[list[int], threading.Lock]] = {}
+        for group in groups:
+            self._groups.update(dict.fromkeys(group, (group, threading.Lock())))
+        self._turns = iter(range(len(self._groups)))
+        self._lock = threading.Lock()
+        self._made: dict[int, Any] = {}
+
+    def __iter__(self) -> FitsTogether:
+        return self
+
+    def __next__(self) -> tuple[int, Any]:
+        with self._lock:
+            index = next(self._turns)
+        group, lock = self._groups[index]
+        with lock:
+            if index not in self._made:
+                try:
+                    self._made.update(zip(group, self._fit(group), strict=True))
+                except Exception as error:
+                    self._made.update(dict.fromkeys(group, error))  # nor is it worth a try for the others
+        made = self._made.pop(index)
+        if isinstance(made, Exception):
+            raise made
+        return index, made

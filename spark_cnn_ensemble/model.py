@@ -27,10 +27,12 @@ from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, check_th
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
 from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, DisputedRow
+from spark_cnn_ensemble.worker.loaded import WeightsOf
+from spark_cnn_ensemble.worker.majority import VotingPlan
 from spark_cnn_ensemble.worker.measuring import COUNTS_SCHEMA, count_votes, most_disputed
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.voting import VotingPlan, WeightsOf, vote_batches, vote_once
+from spark_cnn_ensemble.worker.voting import vote_batches, vote_once
 
 
 class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):

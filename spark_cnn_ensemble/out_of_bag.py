@@ -18,10 +18,10 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble import bagging
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.votes import DisputedRow, OutOfBag
+from spark_cnn_ensemble.worker.majority import VotingPlan
 from spark_cnn_ensemble.worker.measuring import OUT_OF_BAG_SCHEMA, most_disputed, vote_out_of_bag
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.voting import VotingPlan
 
 _MAX_BYTES = 256 << 20  # of a sample's pixels, as float32
 _ROWS_A_TASK = 100  # at least, as a task must first load the members

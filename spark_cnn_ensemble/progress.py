@@ -101,15 +101,15 @@ class FitProgress(_Watch):
     def __init__(self, spark: SparkSession, total: int, shown: bool) -> None:
         super().__init__(spark, "member", shown)
         self._total = total
-        self._known: dict[int, float] = {}
+        self._known: dict[tuple[int, int], float] = {}
         self._accumulator = self._context.accumulator([], _Collected()) if shown else None
 
     @property
-    def tell_from_workers(self) -> Callable[[list[tuple[int, float]]], None] | None:
-        """What workers call when a member is done: (member, accuracy in training)."""
+    def tell_from_workers(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
+        """What workers call when a member is done: ((plan, member), accuracy in training)."""
         return None if self._accumulator is None else self._accumulator.add
 
-    def tell(self, done: list[tuple[int, float]]) -> None:
+    def tell(self, done: list[tuple[tuple[int, int], float]]) -> None:
         """Count members that were done before."""
         self._known.update(done)
 

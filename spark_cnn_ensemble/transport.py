@@ -17,7 +17,8 @@ from pyspark.core.broadcast import Broadcast
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.worker.voting import PARTS_SCHEMA, WeightsOf, broadcast_weights, member_parts
+from spark_cnn_ensemble.worker.loaded import WeightsOf
+from spark_cnn_ensemble.worker.voting import PARTS_SCHEMA, broadcast_weights, member_parts
 
 GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB takes several times this
 

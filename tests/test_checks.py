@@ -42,10 +42,10 @@ from pyspark.sql.types import DataType, DoubleType, StructField, StructType
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier, bagging
 from spark_cnn_ensemble.datasets import to_dataframe
 from spark_cnn_ensemble.params import RANGES
+from spark_cnn_ensemble.worker.majority import VotingPlan, majority
 from spark_cnn_ensemble.worker.member import digest
 from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.pixels import PixelFormat
-from spark_cnn_ensemble.worker.voting import VotingPlan, majority
 
 TESTS = Path(__file__).parent
 OUTPUTS = ["rawPrediction", "probability", "prediction"]

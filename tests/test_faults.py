@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 import time
-from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -424,16 +423,38 @@ def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained
     assert result(again) == result(told(model))
 
 
-def test_two_fits_at_the_same_time_in_one_folder_both_succeed(train, quick, tmp_path):
+def test_two_fits_at_the_same_time_in_one_folder_both_succeed(train, quick, patient, tmp_path):
     folder = tmp_path / "checkpoint"
     expected = result(told(quick[1]))
-
-    def fit(_):
-        return told(small(**QUICK, checkpointDir=str(folder)).fit(train))
-
-    with ThreadPool(2) as pool:
-        both = pool.map(fit, range(2), chunksize=1)
-    assert [result(answer) for answer in both] == [expected, expected]
-    third = fit(0)
+    patient.fit(**QUICK, checkpointDir=str(folder))
+    ours = told(small(**QUICK, checkpointDir=str(folder)).fit(train))
+    theirs = patient.answer()
+    assert [result(answer) for answer in (ours, theirs)] == [expected, expected]
+    third = told(small(**QUICK, checkpointDir=str(folder)).fit(train))
     assert third["resumed"] == [0, 1, 2, 3]
     assert result(third) == expected
+
+
+# Saved models
+
+
+def save_for_ever(path):
+    """Save a model over itself until something ends this."""
+    model = CNNEnsembleClassificationModel.load(path)
+    while True:
+        model.write().overwrite().save(path)
+
+
+def test_a_save_that_is_killed_leaves_the_model_that_was_there(quick, tmp_path):
+    path = tmp_path / "model"
+    model = quick[1]
+    model.save(str(path))
+    with driver(tmp_path, **{"spark.master": "local[2]"}) as running:
+        running.tell(f"save_for_ever({str(path)!r})")
+        wait_until(lambda: list(tmp_path.glob("model.saving-*/members")))
+        os.kill(running.pid, signal.SIGKILL)
+        wait_until(lambda: not family(running.pid))
+    assert list(tmp_path.glob("model.saving-*"))  # it was in the middle of it
+    assert told(CNNEnsembleClassificationModel.load(str(path))) == told(model)
+    model.write().overwrite().save(str(path))
+    assert told(CNNEnsembleClassificationModel.load(str(path))) == told(model)

@@ -7,15 +7,19 @@ import re
 import zlib
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from spark_cnn_ensemble.params import OPTIMIZERS
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, Bag, BagRules, Examples, collect_bag
+from spark_cnn_ensemble.worker.majority import VotingPlan, majority
 from spark_cnn_ensemble.worker.measuring import count_votes
 from spark_cnn_ensemble.worker.member import (
     PART_BYTES,
@@ -30,13 +34,7 @@ from spark_cnn_ensemble.worker.optimizers import KerasOptimizer
 from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded, narrowest, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal, refusal_in, refusing_in_python
 from spark_cnn_ensemble.worker.training import Trainer, _mean_and_variance, train_member
-from spark_cnn_ensemble.worker.voting import (
-    VotingPlan,
-    majority,
-    member_parts,
-    vote_batches,
-    vote_once,
-)
+from spark_cnn_ensemble.worker.voting import decide_early, member_parts, vote_batches, vote_once
 
 SMALL = Architecture((8, 8, 1), 10, filters=(4,), kernel_size=3, dense_units=16)
 ARRAYS = PixelFormat("features", "array", (2, 2, 1))
@@ -680,6 +678,98 @@ def test_weights_of_another_network_are_refused(three, thousand):
     (other,), _ = fresh_members(replace(SMALL, dense_units=17), 1)
     with pytest.raises(Refusal, match=r"^The weights of member 1 do not fit its network; save the model again\.$"):
         votes_of(thousand[:1], [], voting("misfit"), [weights[0], other, weights[2]])
+
+
+class Recorded:
+    """Members whose softmax for each row is given: it stands in an image of (members, classes) itself."""
+
+    def __init__(self, members):
+        self.members = members
+        self.asked = 0
+
+    def __len__(self):
+        return self.members
+
+    def block(self, images):
+        block = np.zeros((8, *images.shape[1:]), np.float32)
+        block[: len(images)] = images
+        return block
+
+    def output(self, member, block):
+        self.asked += 1
+        return block[:, member, :, 0]
+
+
+def all_members(images):
+    """What `Ensemble.vote` gives for images that `Recorded` members see."""
+    votes = images[..., 0].argmax(axis=2).astype(np.int64)
+    softmax = np.zeros((len(images), images.shape[2]))
+    for member in range(images.shape[1]):
+        softmax += images[:, member, :, 0]
+    return votes, softmax
+
+
+def early_plan(members, classes, **changes):
+    architecture = replace(SMALL, input_shape=(members, classes, 1), num_classes=classes)
+    pixels = PixelFormat("features", "array", (members, classes, 1))
+    return VotingPlan("early", (architecture,), (0,) * members, pixels, outputs=("prediction",), **changes)
+
+
+@given(st.data())
+def test_an_early_decision_is_that_of_all_votes(data):
+    members, classes = data.draw(st.integers(1, 12)), data.draw(st.integers(2, 4))
+    # Few values, so that members tie among classes, classes among votes, and sums of softmax with one another.
+    value = st.sampled_from([0.0, 0.25, 0.5, 0.5 + 2.0**-24, 1.0])
+    row = st.lists(value, min_size=members * classes, max_size=members * classes)
+    rows = data.draw(st.lists(row, min_size=1, max_size=40))
+    images = np.array(rows, np.float32).reshape(-1, members, classes, 1)
+    plan = early_plan(members, classes)
+    expected = majority(*all_members(images), plan)[2]
+    with patch.object(VotingPlan, "block_rows", 8):
+        assert np.array_equal(decide_early(Recorded(members), images, plan), expected)
+
+
+def one_hot(votes, classes):
+    return np.eye(classes, dtype=np.float32)[votes][..., None]
+
+
+@pytest.mark.parametrize("members", [2, 3, 10, 11])
+def test_no_more_members_are_asked_than_decide(members):
+    def asked(votes):
+        ensemble = Recorded(members)
+        plan = early_plan(members, 3)
+        images = one_hot(np.array(votes), 3)
+        with patch.object(VotingPlan, "block_rows", 8):
+            found = decide_early(ensemble, images, plan)
+        assert np.array_equal(found, majority(*all_members(images), plan)[2])
+        return ensemble.asked
+
+    unanimous = [[1] * members] * 32  # four blocks
+    assert asked(unanimous) == 4 * (members // 2 + 1)
+    doubtful = [(index % 2) + 1 for index in range(members)]
+    # One row of which each pair of votes cancels out needs them all, in one block; the others' blocks are let go.
+    assert asked([*unanimous[:31], doubtful]) == 4 * (members // 2 + 1) + members - members // 2 - 1
+
+
+@pytest.mark.parametrize("count", [1, 255, 1000])
+def test_real_members_decide_early_as_all_of_them_do(thousand, count):
+    weights, _ = fresh_members(SMALL, 9)
+    plan = replace(voting(f"nine {count}"), members=(0,) * 9)
+    early = replace(plan, outputs=("prediction",))
+    assert early.may_stop_early and not plan.may_stop_early
+    cells = [*thousand[:count], None]
+    found = votes_of(cells, [7], replace(early, refuse_invalid=False), weights)
+    assert list(found) == ["prediction"]
+    expected = votes_of(cells, [], replace(plan, refuse_invalid=False), weights)
+    assert np.array_equal(found["prediction"], expected["prediction"], equal_nan=True)
+
+
+def test_only_a_plain_majority_may_be_decided_early():
+    plan = early_plan(3, 2)
+    assert plan.may_stop_early
+    assert not replace(plan, soft=True).may_stop_early
+    assert not replace(plan, thresholds=(0.5, 1.0)).may_stop_early
+    assert not replace(plan, outputs=("prediction", "uncertainty")).may_stop_early
 
 
 BAD_CELLS = [None, numbers(*range(63)), np.full(64, np.nan, np.float32)]

@@ -15,16 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spark_cnn_ensemble.worker.loaded import WeightsOf, load_ensemble
+from spark_cnn_ensemble.worker.majority import VotingPlan, decide, entropy, votes_per_class
 from spark_cnn_ensemble.worker.pixels import PixelFormat
-from spark_cnn_ensemble.worker.voting import (
-    VotingPlan,
-    WeightsOf,
-    decide,
-    entropy,
-    load_ensemble,
-    read_pixels,
-    votes_per_class,
-)
+from spark_cnn_ensemble.worker.voting import read_pixels
 
 DISPUTED = 12  # pictures that are kept
 

@@ -29,30 +29,31 @@ from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 
+# `plan` numbers the plans that members are trained by in one job.
 # A member's weights in parts of `PART_BYTES` (its report, as JSON, comes with part 0), then its share of the
 # out-of-bag sample, an image a row, whose `part` is null and whose `bytes` are its pixels, uint8 or float32.
-TRAINED_SCHEMA = "member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
-_TRAINED_COLUMNS = ("member", "part", "bytes", "report", "row_key", "ticket", "label")
+TRAINED_SCHEMA = "plan int, member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
+_TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "ticket", "label")
 
 _VALIDATION_BATCH = 500
 _CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
 _SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
 
-Tell = Callable[[list[tuple[int, float]]], None]  # is told of a finished member and its accuracy in training
+Tell = Callable[[list[tuple[tuple[int, int], float]]], None]  # of a finished (plan, member): its accuracy in training
 
 
 def train_members(
-    frames: Iterable[pd.DataFrame], plan: TrainingPlan, members: Sequence[int], tell: Tell | None = None
+    frames: Iterable[pd.DataFrame], plans: Sequence[TrainingPlan], members: Sequence[int], tell: Tell | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Train the member whose bag is this partition.
+    """Train the member whose bag is this partition, by the plan that it is to be trained by here.
 
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
         Columns `BAG_COLUMNS`.
-    plan : TrainingPlan
+    plans : sequence of TrainingPlan
     members : sequence of int
-        The member of each partition.
+        The member of each partition; as often in turn as there are plans.
     tell : callable, optional
 
     Yields
@@ -64,13 +65,16 @@ def train_members(
 
     task = TaskContext.get()
     assert task is not None
-    bag = collect_bag(frames, members[task.partitionId()], plan.rules)
+    index, place = divmod(task.partitionId(), len(members))
+    plan, member = plans[index], members[place]
+    bag = collect_bag(frames, member, plan.rules)
     table = train_member(bag, plan, task.attemptNumber())
     if tell is not None:
         report = json.loads(table["report"].iloc[0])
-        tell([(bag.member, report["history"]["accuracy"][-1] if "failure" not in report else math.nan)])
-    yield table
-    yield from sample_tables(bag)
+        tell([((index, member), report["history"]["accuracy"][-1] if "failure" not in report else math.nan)])
+    yield table.assign(plan=np.int32(index))
+    if not index:  # the bags of all plans are the same, and so is the sample
+        yield from sample_tables(bag)
 
 
 def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
@@ -117,7 +121,7 @@ def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:
     """Rows of `TRAINED_SCHEMA`, null where no column is given."""
     nothing = [None] * rows
     filled = {name: pd.Series(columns.get(name, nothing), dtype=object) for name in _TRAINED_COLUMNS}
-    return pd.DataFrame({**filled, "member": np.int32(member)})
+    return pd.DataFrame({**filled, "plan": np.int32(0), "member": np.int32(member)})
 
 
 def sample_tables(bag: Bag) -> Iterator[pd.DataFrame]:

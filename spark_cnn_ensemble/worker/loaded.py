@@ -1,0 +1,138 @@
+"""Packed weights -> members that are ready to vote in this process.
+
+A process unpacks an ensemble once and keeps it under the id that the driver gave it. TensorFlow is imported inside
+functions. Called by voting and measuring, and for its checks by the driver.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from spark_cnn_ensemble.worker.majority import VotingPlan
+from spark_cnn_ensemble.worker.member import load_tensorflow_in_task, unpack_weights
+from spark_cnn_ensemble.worker.network import Architecture, build_network, count_weights
+from spark_cnn_ensemble.worker.refusal import Refusal
+
+_MAX_LOADED = 3  # ensembles that a process keeps unpacked
+
+WeightsOf = Callable[[int], bytes]  # member -> its packed weights
+
+
+class Ensemble:
+    """Members unpacked and ready to vote in this process."""
+
+    def __init__(self, plan: VotingPlan, weights_of: WeightsOf) -> None:
+        import tensorflow as tf
+
+        self._classes = plan.num_classes
+        self._block_rows = plan.block_rows
+        self._members: list[tuple[_Network, list[Any]]] = []
+        for index, architecture in enumerate(plan.members):
+            arrays = unpack_weights(weights_of(index))
+            check_number(plan.architectures[architecture], arrays, index)
+            network = _network(plan.architectures[architecture])
+            network.check(arrays, index)
+            self._members.append((network, [tf.constant(array) for array in arrays]))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def vote(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Votes (n, members) and summed softmax (n, classes) of images (n, height, width, channels)."""
+        votes = np.empty((len(images), len(self)), np.int64)
+        softmax = np.zeros((len(images), self._classes))
+        for rows, member, output in self.outputs(images):
+            votes[rows, member] = output.argmax(axis=1)
+            softmax[rows] += output
+        return votes, softmax
+
+    def outputs(self, images: np.ndarray) -> Iterator[tuple[slice, int, np.ndarray]]:
+        """What each member gives for each block: the rows, the member, and its softmax (n, classes)."""
+        for begin in range(0, len(images), self._block_rows):
+            rows = slice(begin, min(begin + self._block_rows, len(images)))
+            block = self.block(images[rows])
+            for member in range(len(self)):
+                yield rows, member, self.output(member, block)[: rows.stop - begin]
+
+    def block(self, images: np.ndarray) -> np.ndarray:
+        """At most a block of images, filled up to one."""
+        block = np.zeros((self._block_rows, *images.shape[1:]), np.float32)
+        block[: len(images)] = images
+        return block
+
+    def output(self, member: int, block: np.ndarray) -> np.ndarray:
+        """A member's softmax for a block, with rows of no meaning where it was filled up."""
+        network, weights = self._members[member]
+        return network(weights, block)
+
+
+class _Network:
+    """One compiled function for all members of an architecture: their weights are its arguments."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        import tensorflow as tf
+
+        self._network = network = build_network(architecture)
+        place = {id(variable): index for index, variable in enumerate(network.weights)}
+
+        def run(weights: list[Any], block: Any) -> Any:
+            def values(variables: list[Any]) -> list[Any]:
+                return [weights[place[id(v)]] if id(v) in place else v.value for v in variables]
+
+            return network.stateless_call(
+                values(network.trainable_variables), values(network.non_trainable_variables), block, training=False
+            )[0]
+
+        self._run = tf.function(run)
+
+    def __call__(self, weights: list[Any], block: np.ndarray) -> np.ndarray:
+        return self._run(weights, block).numpy()
+
+    def check(self, arrays: Sequence[np.ndarray], member: int) -> None:
+        check_shapes(self._network, arrays, member)
+
+
+def check_number(architecture: Architecture, arrays: Sequence[np.ndarray], member: int) -> None:
+    """Refuse weights that are not as many as a network has, before it is built: it may claim to be of any size."""
+    if sum(array.size for array in arrays) != _weights_of_network(architecture):
+        raise Refusal(_misfit(member))
+
+
+def check_shapes(network: Any, arrays: Sequence[np.ndarray], member: int) -> None:
+    """Refuse weights whose shapes and types are not those of a Keras model."""
+    wanted = [(tuple(variable.shape), variable.dtype) for variable in network.weights]
+    if [(array.shape, array.dtype.name) for array in arrays] != wanted:
+        raise Refusal(_misfit(member))
+
+
+def _misfit(member: int) -> str:
+    return f"The weights of member {member} do not fit its network; save the model again."
+
+
+@functools.lru_cache(maxsize=8)
+def _weights_of_network(architecture: Architecture) -> int:
+    return count_weights(architecture)
+
+
+@functools.lru_cache(maxsize=8)
+def _network(architecture: Architecture) -> _Network:
+    return _Network(architecture)
+
+
+_loaded: OrderedDict[str, Ensemble] = OrderedDict()
+
+
+def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
+    """The members of a plan, from this process or else unpacked."""
+    if plan.ensemble_id not in _loaded:
+        load_tensorflow_in_task()
+        _loaded[plan.ensemble_id] = Ensemble(plan, weights_of)
+        while len(_loaded) > _MAX_LOADED:
+            _loaded.popitem(last=False)
+    _loaded.move_to_end(plan.ensemble_id)
+    return _loaded[plan.ensemble_id]

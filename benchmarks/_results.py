@@ -4,7 +4,9 @@ import datetime
 import os
 import platform
 import re
+import statistics
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -34,6 +36,35 @@ def machine():
         f"{datetime.date.today()}, {processor} ({bfloat16} AVX512-BF16), {os.cpu_count()} cores, {memory} GiB; "
         f"Python {platform.python_version()}, {versions}."
     )
+
+
+def timed(work):
+    """Seconds that a call takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def alternate(ways, pairs=5):
+    """Call each of `ways` (name -> callable) in turn, once to warm up and then `pairs` times; what they return."""
+    found = {name: [] for name in ways}
+    for turn in range(pairs + 1):
+        for name, measure in ways.items():
+            value = measure()
+            print(f"{turn or 'warm-up'}: {name}: {value:.4g}", flush=True)
+            if turn:
+                found[name].append(value)
+    return found
+
+
+def spread(values, form=",.1f"):
+    """Median (minimum to maximum)."""
+    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def ratio(ours, theirs):
+    """Of values measured in turn, pair by pair: median (minimum to maximum)."""
+    return spread([one / other for one, other in zip(ours, theirs, strict=True)], ".2f")
 
 
 def record(title, claim, table):

@@ -14,36 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from _processes import family, status
 from _results import record, session
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
-
-
-def family(leader):
-    """The processes that descend from one, itself included."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue  # which has ended meanwhile
-    found = {leader}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def status(pids, name):
-    """The sum of a number in /proc/…/status over processes."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-    return total
 
 
 def open_files(pids):

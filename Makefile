@@ -18,7 +18,7 @@ demo: .venv/.installed ## train and score a small ensemble
 	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
 
 test: .venv/.installed ## run the tests (ARGS="-k vote" is handed to pytest)
-	@$(with_java) $(PY) -m pytest tests -n 2 --dist loadfile $(ARGS)
+	@$(with_java) $(PY) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: .venv/.installed ## check style and format with ruff
 	@$(PY) -m ruff check $(CODE)

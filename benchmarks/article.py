@@ -84,7 +84,7 @@ def main():
         write_text_matrix(f"{folder}/text", *load_mnist()[0], copies=COPIES)
         size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
         lines = [
-            "| ensemble | rows a member | vote | out-of-bag | whole process, s | fit, s | training, s a core | memory, GB |",
+            "| ensemble | rows a member | vote | out-of-bag | whole process, s | fit, s | training, s | memory, GB |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for name, params in RUNS:

@@ -13,6 +13,9 @@ from pyspark.sql import SparkSession
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
+# Java's second compiler and its parallel collector cost more than they gain in jobs as short as these.
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
 
 @pytest.fixture(scope="session")
 def spark():
@@ -24,6 +27,7 @@ def spark():
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.extraJavaOptions", QUICK_JAVA)
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("OFF")  # refusals are tested by the hundred; their traces would bury the rest

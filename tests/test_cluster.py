@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pyspark
 import pytest
-from conftest import small
+from conftest import QUICK_JAVA, small
 from test_faults import QUICK, a_worker_in_training, driver, family, finished, result, told, wait_until
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
@@ -51,6 +51,7 @@ def cluster(tmp_path_factory):
         "SPARK_HOME": str(SPARK_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "512m",
+        "SPARK_DAEMON_JAVA_OPTS": QUICK_JAVA,
         "PYSPARK_PYTHON": sys.executable,
     }
     port, processes = free_port(), []
@@ -89,6 +90,8 @@ def submitted(cluster, digits):
     command = [SPARK_HOME / "bin" / "spark-submit", "--master", cluster.url, "--py-files", cluster.archive]
     for name, value in {
         "spark.executor.memory": "512m",
+        "spark.driver.extraJavaOptions": QUICK_JAVA,
+        "spark.executor.extraJavaOptions": QUICK_JAVA,
         "spark.ui.enabled": "false",
         "spark.dynamicAllocation.enabled": "true",
         "spark.dynamicAllocation.shuffleTracking.enabled": "true",
@@ -110,6 +113,7 @@ def far(cluster, submitted):
     settings = {
         "spark.master": cluster.url,
         "spark.executor.memory": "512m",
+        "spark.executor.extraJavaOptions": QUICK_JAVA,
         "spark.speculation": "true",
         "spark.speculation.quantile": "0.5",
         "spark.speculation.multiplier": "3",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small
+from conftest import QUICK_JAVA, small
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
@@ -148,7 +148,12 @@ class Driver:
     """A driver of its own, in a process of its own; it evaluates, among the names of a module, what it is told."""
 
     def __init__(self, folder, environment=None, module="test_faults", **settings):
-        settings = {"spark.sql.shuffle.partitions": "4", "spark.driver.host": "127.0.0.1", **settings}
+        settings = {
+            "spark.sql.shuffle.partitions": "4",
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.extraJavaOptions": QUICK_JAVA,
+            **settings,
+        }
         self.log = folder / f"driver-{time.monotonic_ns()}.log"
         with self.log.open("w") as log:
             self._process = subprocess.Popen(

@@ -1,8 +1,8 @@
 """Training inside members against the bare loop, and what the rest of `fit()` takes.
 
 Claim: members train at least at 90 % of the rate of a bare `tf.function` loop over a tensor in memory (batch gathered
-in the graph, gradient, fused Adam) in a process a core, and everything else in `fit()` takes at most 15 % of it. MNIST's
-60,000 rows, members on all of them, batches of 50, no shifts. The rates: fits of 4 members, 1 epoch, and the loop in
+in the graph, gradient, fused Adam) in a process a core, and everything else in `fit()` takes at most 15 % of it. All
+of MNIST's 60,000 rows for each member, batches of 50, no shifts. The rates: fits of 4 members, 1 epoch, and the loop in
 turn, 5 times after a warm-up; images a second and core, median (minimum to maximum). The rest: one fit of 10 members, 5
 epochs, float32.
 """

@@ -25,7 +25,12 @@ PARTS_SCHEMA = "member int, part int, bytes binary"
 
 def broadcast_weights(broadcasts: Sequence[Any], member: int) -> bytes:
     """A member's packed weights from Spark broadcasts, one a member; loaded when they are asked for."""
-    return broadcasts[member].value
+    broadcast = broadcasts[member]
+    data = broadcast.value
+    if getattr(broadcast, "_path", None) is not None:
+        # Spark would keep them beside the tensors made of them, though it can read this file again.
+        vars(broadcast).pop("_value", None)
+    return data
 
 
 def member_parts(frames: Iterable[pd.DataFrame], weights_of: WeightsOf) -> Iterator[pd.DataFrame]:

@@ -11,6 +11,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from _processes import family, status
 from _results import record, session, timed
@@ -40,7 +41,7 @@ def run(copies, slots, params):
     classifier.fit(once.limit(2000))
     seconds = timed(lambda: classifier.fit(rows))
     worker = spark.range(0, 8, 1, 8).mapInPandas(peak, "id long, peak long").agg({"peak": "max"}).head()[0]
-    java = [pid for pid in family(os.getpid()) if open(f"/proc/{pid}/comm").read().strip() == "java"]
+    java = [pid for pid in family(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().strip() == "java"]
     return {
         "seconds": seconds,
         "worker": worker / 1e6,

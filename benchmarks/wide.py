@@ -3,7 +3,8 @@
 Claim: an ensemble of 1.3 GB goes through `fit`, `save`, `load` and `transform` with a driver heap of 1 GB and Spark's
 default maxResultSize, and a worker that scores holds each weight once. The wide network (convolutions 5x5x32 and
 5x5x64 with padding, 1,024 dense units); 100 disjoint bags of 20 of MNIST's rows, 1 epoch; 2,000 rows scored by a
-process that loads the model. The most that each kind of process took, sampled twice a second (resident memory). One run.
+process that loads the model. The most resident memory that a process of each kind took, sampled twice a second. One
+run.
 """
 
 import json

@@ -6,15 +6,20 @@ documentation shows it. 10 members of the default network, float32; rows of 784 
 times after a warm-up; thousands of rows x members a second, median (minimum to maximum).
 """
 
+import json
 import resource
+import subprocess
+import sys
+import tempfile
 import time
 from multiprocessing import get_context
 
 import numpy as np
 from _results import alternate, ratio, record, session, spread, timed
 
-from spark_cnn_ensemble import CNNEnsembleClassifier
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
+from spark_cnn_ensemble.worker.pixels import PixelFormat
 
 MEMBERS, ROWS, CORES = 10, 60_000, 2
 MILLION = 1_000_000
@@ -37,7 +42,7 @@ def bare_loop(weights, plan, seconds):
 
 
 def keras_predict(network_json, weights, batch):
-    """Seconds that this process takes for Keras' `predict` of each member on the test rows, with both cores."""
+    """Rows x members a second of Keras' `predict` of each member on the test rows, in this process, with both cores."""
     import keras
 
     from spark_cnn_ensemble.worker.member import unpack_weights
@@ -53,7 +58,7 @@ def keras_predict(network_json, weights, batch):
 
 
 def by_predict_batch_udf(network_json, weights):
-    """One function that Spark's documentation would have for each member."""
+    """One function for each member, as Spark's documentation has it."""
     from pyspark.ml.functions import predict_batch_udf
     from pyspark.sql.types import ArrayType, FloatType
 
@@ -77,6 +82,23 @@ def by_predict_batch_udf(network_json, weights):
     ]
 
 
+def through(scored):
+    """Make all rows, and keep none."""
+    scored.write.format("noop").mode("overwrite").save()
+
+
+def score_by_udf(path):
+    """Rows x members a second, in a session of its own: the first who uses TensorFlow in a worker fixes its threads."""
+    spark = session()
+    model = CNNEnsembleClassificationModel.load(path)
+    votes = by_predict_batch_udf(model.memberNetwork(0).to_json(), model._ensemble.weights)
+    x, y = load_mnist()[1]
+    rows = to_dataframe(spark, x.astype(np.float32), y).repartition(CORES).cache()
+    scored = rows.select(*[vote("features") for vote in votes])
+    through(scored)
+    return rows.count() * MEMBERS / timed(lambda: through(scored))
+
+
 def peak(frames):
     """The most memory that this worker has had, in bytes."""
     for frame in frames:
@@ -86,61 +108,53 @@ def peak(frames):
 def main():
     """Fit 10 members in a moment, score in turn, then a million rows."""
     spark = session()
-    (x, y), test = load_mnist()
+    (x, y), _ = load_mnist()
     classifier = CNNEnsembleClassifier(
         numMembers=MEMBERS, epochs=1, numClasses=10, inputShape=[28, 28, 1], oobSampleSize=0, verbose=0
     )
     model = classifier.fit(to_dataframe(spark, x[:10000], y[:10000]))
-    network_json = model.memberNetwork(0).to_json()
-    weights = model._ensemble.weights
-    plan = model._plan(_pixels())
+    network_json, weights = model.memberNetwork(0).to_json(), model._ensemble.weights
+    plan = model._plan(PixelFormat("features", "array", (28, 28, 1)))
     rows = to_dataframe(spark, x.astype(np.float32), y).repartition(8).cache()
-    few = to_dataframe(spark, test[0].astype(np.float32), test[1]).repartition(2).cache()
-    rows.count(), few.count()
+    rows.count()
 
     def in_processes():
         with get_context("spawn").Pool(CORES) as pool:
-            return sum(pool.starmap(bare_loop, [(weights, plan, 5.0)] * CORES)) / 1e3
+            return sum(pool.starmap(bare_loop, [(weights, plan, 5.0)] * CORES))
 
     def in_keras(batch):
         with get_context("spawn").Pool(1) as pool:
-            return pool.apply(keras_predict, (network_json, weights, batch)) / 1e3
+            return pool.apply(keras_predict, (network_json, weights, batch))
 
-    def udf():
-        votes = by_predict_batch_udf(network_json, weights)
-        seconds = timed(
-            lambda: few.select(*[vote("features") for vote in votes]).write.format("noop").mode("overwrite").save()
+    def by_udf():
+        done = subprocess.run([sys.executable, __file__, folder], stdout=subprocess.PIPE, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    with tempfile.TemporaryDirectory() as folder:
+        model.write().overwrite().save(folder)
+        found = alternate(
+            {
+                "bare loop, a process a core": in_processes,
+                "transform": lambda: ROWS * MEMBERS / timed(lambda: through(model.transform(rows))),
+                "Keras predict, batches of 32 (its default)": lambda: in_keras(32),
+                "Keras predict, batches of 1,024": lambda: in_keras(1024),
+                "predict_batch_udf, one a member": by_udf,
+            }
         )
-        return few.count() * MEMBERS / seconds / 1e3
-
-    def transform(data, count):
-        seconds = timed(lambda: model.transform(data).write.format("noop").mode("overwrite").save())
-        return count * MEMBERS / seconds / 1e3
-
-    ways = {
-        "bare loop, a process a core": in_processes,
-        "transform": lambda: transform(rows, ROWS),
-        "Keras predict, batches of 32 (its default)": lambda: in_keras(32),
-        "Keras predict, batches of 1,024": lambda: in_keras(1024),
-        "predict_batch_udf, one a member": udf,
-    }
-    found = alternate(ways)
     ours = found["transform"]
     lines = ["| way | thousand rows x members a second | transform over it |", "|---|---|---|"]
-    lines += [f"| {name} | {spread(values)} | {ratio(ours, values)} |" for name, values in found.items()]
+    for name, values in found.items():
+        lines.append(f"| {name} | {spread([value / 1e3 for value in values])} | {ratio(ours, values)} |")
 
-    many = spark.range(0, MILLION, 1, 16).crossJoin(few.limit(1).select("features"))
-    seconds = timed(lambda: model.transform(many).write.format("noop").mode("overwrite").save())
+    many = spark.range(0, MILLION, 1, 16).crossJoin(rows.limit(1).select("features"))
+    seconds = timed(lambda: through(model.transform(many)))
     most = spark.range(0, 8, 1, 8).mapInPandas(peak, "id long, peak long").agg({"peak": "max"}).head()[0]
     lines.append(f"\n{MILLION:,} rows: {seconds:.0f} s; the most that a worker took: {most / 1e6:,.0f} MB.")
     record("Scoring", __doc__.split("\n\n", 1)[1].strip(), "\n".join(lines))
 
 
-def _pixels():
-    from spark_cnn_ensemble.worker.pixels import PixelFormat
-
-    return PixelFormat("features", "array", (28, 28, 1))
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        print(json.dumps(score_by_udf(sys.argv[1])))
+    else:
+        main()

@@ -4,6 +4,8 @@ import functools
 import io
 import json
 import re
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from types import SimpleNamespace
@@ -45,6 +47,16 @@ SKIPPING = BagRules(ARRAYS, skip_invalid=True)
 @pytest.fixture(scope="module", autouse=True)
 def tensorflow():
     return load_tensorflow()
+
+
+def test_tensorflow_that_other_code_has_used_before_is_taken_as_it_is():
+    code = (
+        "import tensorflow as tf; tf.constant(1) + 1;"
+        "from spark_cnn_ensemble.worker.member import load_tensorflow;"
+        "assert load_tensorflow(threads=3, gpus=[]) is tf; print(tf.constant(2).numpy())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "2\n", done.stderr[-2000:]
 
 
 def a_plan(architecture=SMALL, **changes):

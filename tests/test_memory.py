@@ -17,7 +17,7 @@ from test_refusals import a_sentence, refused
 from test_worker import SMALL, a_plan, frame, same
 
 from spark_cnn_ensemble.datasets import to_dataframe
-from spark_cnn_ensemble.worker.bag import BagRules, collect_bag
+from spark_cnn_ensemble.worker.bag import BagRules, Examples, collect_bag
 from spark_cnn_ensemble.worker.member import load_tensorflow, unpack_weights
 from spark_cnn_ensemble.worker.pixel_store import PixelStore
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -76,6 +76,26 @@ def mapped(pid, folder):
             links.append(os.readlink(link))
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     return [line for line in [*links, *maps] if f"{folder}/" in line]
+
+
+def mapped_megabytes():
+    """Of files, in this process's memory."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(("RssFile:", "RssShmem:"))) / 1024
+
+
+def test_what_was_read_of_a_bag_on_disk_does_not_stay_in_memory(tmp_path):
+    store = PixelStore((64, 64, 1), 0, [str(tmp_path)])
+    for value in range(32):
+        store.append(np.full((256, 64, 64, 1), value, np.uint8))  # 1 MB
+    images, places = store.arrange(np.arange(8192))
+    bag = Examples(images, np.zeros(8192, np.int32), None, np.ones(8192, np.int32), places)
+    before = mapped_megabytes()
+    for rows in np.random.default_rng(0).permutation(8192).reshape(8, -1):
+        assert np.array_equal(bag.gather(rows)[:, 0, 0, 0], rows // 256)
+        assert mapped_megabytes() - before < 8
+    assert images[::16].sum() > 0
+    assert mapped_megabytes() - before > 16, "or else the lines above would hold of any bag"
 
 
 def test_a_folder_that_is_gone_is_passed_over(tmp_path):

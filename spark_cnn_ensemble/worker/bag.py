@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.worker.pixel_store import PixelStore
+from spark_cnn_ensemble.worker.pixel_store import PixelStore, release
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
 
@@ -54,7 +54,9 @@ class Examples:
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """The images of the examples at `index`, in memory."""
-        return self.images[index if self.places is None else self.places[index]]
+        found = self.images[index if self.places is None else self.places[index]]
+        release(self.images)
+        return found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Called by `worker.bag`. The file has no name: the system takes it back when the 
 
 from __future__ import annotations
 
+import mmap
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -143,6 +144,13 @@ class PixelStore:
                 self._open(f"{self._folders.pop(0)}: {error.strerror}")
                 for moved in _read(full):
                     self._write(moved)
+
+
+def release(images: np.ndarray) -> None:
+    """Give back the memory of a file's map: else what was read of it would count as this process's, as YARN counts."""
+    mapped = getattr(images, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:

@@ -25,6 +25,7 @@ from spark_cnn_ensemble.worker.refusal import refusing_in_python
 
 _MAX_BYTES = 256 << 20  # of a sample's pixels, as float32
 _ROWS_A_TASK = 100  # at least, as a task must first load the members
+_GUESTS = 0.1  # rows of no bag that are sent to the workers, over those that are sent to train
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,20 @@ class Draw:
         """Probability that a row is in a given bag."""
         return bagging.in_bag_share(self.bagging, self.rate, self.num_members)
 
-    def spare_rows(self, ticket: Column) -> Column | None:
-        """Which rows of no bag to take along for the sample; None: none.
-
-        So few are taken that they at most double what is sent to the workers.
-        """
-        in_none = (1 - self.in_bag_share) ** self.num_members
-        if self.bagging == "disjoint" or in_none < 1e-3:
-            return None
-        return ticket < self.ticket_limit
+    @property
+    def in_any_share(self) -> float:
+        """Probability that a row is in any bag."""
+        return 1.0 if self.bagging == "disjoint" else 1 - (1 - self.in_bag_share) ** self.num_members
 
     @property
-    def ticket_limit(self) -> float:
-        """Only rows of lower tickets may be in the sample: of rows in no bag, no others are at hand."""
-        if self.bagging == "disjoint":
-            return 1.0
-        in_none = (1 - self.in_bag_share) ** self.num_members
-        return min(1.0, self.in_bag_share * self.num_members / max(in_none, 1e-12))
+    def guest_limit(self) -> float:
+        """Rows of no bag whose ticket is below this are taken along for the sample: so few that they cost little."""
+        in_none = 1 - self.in_any_share
+        return min(1.0, _GUESTS * self.in_bag_share * self.num_members / max(in_none, 1e-12))
+
+    def spare_rows(self, ticket: Column) -> Column | None:
+        """Which rows of no bag to take along for the sample; None: none, as there are hardly any such rows."""
+        return None if 1 - self.in_any_share < 1e-3 else ticket < self.guest_limit
 
 
 def sample_size(wanted: int, size: int) -> int:

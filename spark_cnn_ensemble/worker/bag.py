@@ -104,8 +104,10 @@ class BagRules:
         Rows of the out-of-bag sample, of all members together.
     in_bag_share : float
         Probability that a row is in a given bag.
-    ticket_limit : float
-        Rows of higher tickets are not in the sample.
+    in_any_share : float
+        Probability that a row is in any bag.
+    guest_limit : float
+        Rows that are in no bag have come to one nevertheless if their tickets are below this.
     """
 
     pixels: PixelFormat
@@ -113,7 +115,8 @@ class BagRules:
     memory_limit: int | None = None
     sample_size: int = 0
     in_bag_share: float = 1.0
-    ticket_limit: float = 1.0
+    in_any_share: float = 1.0
+    guest_limit: float = 1.0
 
 
 def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) -> Bag:
@@ -190,24 +193,31 @@ def _add_fingerprint(fingerprint: tuple[int, int, int], frame: pd.DataFrame) -> 
 
 
 def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rules: BagRules) -> Sample | None:
-    """The rows counted here of the lowest tickets: as many as may be among the lowest of all rows."""
+    """The rows counted here of the lowest tickets: those that may be among the lowest of all."""
     if not rules.sample_size:
         return None
     counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
     tickets = rows["ticket"].to_numpy(np.float64)
-    candidates = np.flatnonzero(counted & (tickets < rules.ticket_limit))
+    candidates = np.flatnonzero(counted & (tickets < _highest_ticket(num_training, rules)))
     if not len(candidates):
         return None
-    # By this bag's size there are about so many candidates in all. Of the sample, `expected` rows are here; four
-    # deviations of either number more are kept, so that the lowest tickets of all are hardly ever missed.
-    everywhere = num_training / rules.in_bag_share * rules.ticket_limit
-    expected = rules.sample_size * min(1.0, len(candidates) / everywhere)
-    more = 4 * (math.sqrt(expected) + expected / math.sqrt(num_training))
-    count = min(rules.sample_size, math.ceil(expected + more + 8))
-    chosen = candidates[np.argsort(tickets[candidates], kind="stable")[:count]]
+    chosen = candidates[np.argsort(tickets[candidates], kind="stable")[: rules.sample_size]]
     return Sample(
         rows["row_key"].to_numpy(np.int64)[chosen], tickets[chosen], examples.labels[chosen], examples.gather(chosen)
     )
+
+
+def _highest_ticket(num_training: int, rules: BagRules) -> float:
+    """Below which, of all rows that have come to some bag, there are hardly ever fewer than the sample takes.
+
+    By this bag's size there are about so many rows; both numbers are taken with four deviations to spare.
+    """
+    rows = max(0.0, num_training - 4 * math.sqrt(num_training)) / rules.in_bag_share
+    wanted = rules.sample_size + 4 * math.sqrt(rules.sample_size)
+    if rows * rules.guest_limit >= wanted:
+        return wanted / rows
+    # Past that limit only rows that are in a bag have come.
+    return rules.guest_limit + (wanted / max(rows, 1e-9) - rules.guest_limit) / rules.in_any_share
 
 
 def row_fault(column: str, name: str | None, fault: str) -> str:

@@ -25,6 +25,7 @@ from spark_cnn_ensemble.datasets import load_mnist, read_text_matrix, to_datafra
 COPIES = 10
 NEEDED = 30 << 30  # bytes of disk: the folder, the shuffle, and room
 FIXED = {"numClasses": 10, "inputShape": [28, 28, 1], "idCol": "id", "randomShift": 2, "verbose": 0}
+FIXED.update(rawPredictionCol="", probabilityCol="")  # the hard vote alone, which stops when it is decided
 BIG = {"bagging": "subsample", "subsamplingRate": 0.1, "precision": "bfloat16", "batchSize": 100, "learningRate": 3e-3}
 SHARES = {"numMembers": 100, "batchSize": 25, "learningRate": 2e-3, "precision": "bfloat16"}
 RUNS = [

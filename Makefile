@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types notebooks bench clean distclean
+.PHONY: help demo test lint types notebooks bench bench-full clean distclean
 
 # Tried in this order; `make PYTHON=python3.12 ...` names one.
 PYTHON = python3.11 python3.12 python3.13 python3.10 python3
@@ -12,7 +12,7 @@ export PYSPARK_PYTHON = $(CURDIR)/$(PY)
 with_java = JAVA_HOME=$$(scripts/java-home) && export JAVA_HOME &&
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## train and score a small ensemble
 	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
@@ -30,10 +30,16 @@ types: .venv/.installed ## check types with mypy
 notebooks: .venv/.installed ## run the notebooks in place (ARGS=--check: write nothing)
 	@$(with_java) $(PY) scripts/run-notebooks $(ARGS) $(wildcard notebooks/*.ipynb)
 
-bench: .venv/.installed ## run the benchmarks
-	@$(with_java) for f in $(wildcard benchmarks/[a-z]*.py); do \
-	  echo "$$f"; $(PY) "$$f" $(ARGS) || exit 1; \
+# Those that take minutes and little disk.
+BENCHMARKS = ingest limit scoring early_decision search growth wide
+
+bench: .venv/.installed ## run the benchmarks that take minutes; results go to benchmarks/RESULTS.md
+	@$(with_java) for name in $(BENCHMARKS); do \
+	  echo "$$name"; $(PY) benchmarks/$$name.py || exit 1; \
 	done
+
+bench-full: ## run all benchmarks: hours, 30 GiB of disk, and peers in environments of their own
+	@$(MAKE) bench BENCHMARKS="$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"
 
 clean: ## remove caches, build outputs and what Spark leaves behind
 	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
@@ -42,7 +48,7 @@ clean: ## remove caches, build outputs and what Spark leaves behind
 	  -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove .venv
-	@rm -rf .venv
+	@rm -rf .venv .peers
 
 # A name on PATH may be a shim with no Python behind it, so each is run, not only looked up.
 # Debian's python3 comes without ensurepip, and then its own pip has to bring pip into .venv.

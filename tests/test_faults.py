@@ -428,6 +428,60 @@ def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained
     assert result(again) == result(told(model))
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"epochs": 2}, "epochs is 1 there, 2 here"),
+        ({"seed": 5}, "seed is 17 there, 5 here"),
+        ({"numMembers": 5}, "num_members is 4 there, 5 here"),
+        ({"idCol": "id"}, 'idCol is null there, "id" here'),
+        ({"oobSampleSize": 0}, "rules is "),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_other_params_is_refused_and_left_alone(train, quick, change, what):
+    folder, _ = quick
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(ValueError) as refused:
+        small(**{**QUICK, "checkpointDir": str(folder), **change}).fit(train)
+    assert str(refused.value).startswith(f"checkpointDir '{folder}' holds members of another fit (")
+    assert what in str(refused.value)
+    assert str(refused.value).endswith("; give another folder, or delete it.")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_checkpoint_of_other_rows_is_refused_and_left_alone(train, quick):
+    folder, _ = quick
+    before = sorted(folder.rglob("*"))
+    for rows in (
+        train.where("id >= 40"),
+        train.withColumn("label", F.when(F.col("id") < 40, 0).otherwise(F.col("label"))),
+    ):
+        with pytest.raises(
+            ValueError, match=r"^checkpointDir .* holds members of another fit \(member \d was trained on"
+        ):
+            small(**QUICK, checkpointDir=str(folder)).fit(rows)
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_checkpoint_whose_identity_is_damaged_is_refused(train, quick, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(quick[0], folder)
+    (folder / "_fit.json").write_text("{")
+    (folder / "._fit.json.crc").unlink(missing_ok=True)
+    with pytest.raises(
+        ValueError, match=r"^checkpointDir .* has a damaged _fit\.json; delete the folder, or give anoth"
+    ):
+        small(**QUICK, checkpointDir=str(folder)).fit(train)
+
+
+def test_how_a_bag_is_held_may_change_between_a_fit_and_its_resumption(train, quick):
+    folder, model = quick
+    again = told(small(**QUICK, checkpointDir=str(folder), maxMemoryInMB=16, minMembers=2).fit(train))
+    assert again["resumed"] == [0, 1, 2, 3]
+    assert result(again) == result(told(model))
+
+
 def test_two_fits_at_the_same_time_in_one_folder_both_succeed(train, quick, patient, tmp_path):
     folder = tmp_path / "checkpoint"
     expected = result(told(quick[1]))

@@ -256,7 +256,7 @@ def test_a_bag_on_disk_trains_to_the_same_weights(kind, way, monkeypatch, tmp_pa
         assert bag.spilled == (limit is not None)
         assert bag.training.images.dtype == (np.uint8 if kind == "bytes" else np.float32)
         assert len(bag.validation) == (40 if columns else 0)
-        trained.append((*Trainer(plan).train(bag), bag.sample.images, bag.sample.keys))
+        trained.append((*Trainer(plan.program).train(bag, plan), bag.sample.images, bag.sample.keys))
     weights, history, *sample = trained[0]
     for other_weights, other_history, *other_sample in trained[1:]:
         assert same(weights, other_weights)

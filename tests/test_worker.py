@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
@@ -74,6 +73,11 @@ def a_plan(architecture=SMALL, **changes):
     }
     rules = BagRules(PixelFormat("features", "array", architecture.input_shape))
     return TrainingPlan(architecture=architecture, rules=rules, **{**settings, **changes})
+
+
+def train(bag, plan):
+    """Weights and history, by a trainer of its own."""
+    return Trainer(plan.program).train(bag, plan)
 
 
 def examples(images, labels, weights=None, copies=None):
@@ -851,61 +855,72 @@ def test_a_report_tells_what_a_member_saw(some):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_trains_and_forgets_the_member_before(some, optimizer):
     plan = a_plan(optimizer=optimizer, epochs=3, learning_rate=1e-2)
-    trainer = Trainer(plan)
-    weights, history = trainer.train(a_bag(some))
+    trainer = Trainer(plan.program)
+    weights, history = trainer.train(a_bag(some), plan)
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < history["loss"][0]
-    trainer.train(a_bag(pick(some, np.arange(50)), member=1))
-    again, _ = trainer.train(a_bag(some))
+    trainer.train(a_bag(pick(some, np.arange(50)), member=1), plan)
+    again, _ = trainer.train(a_bag(some), plan)
     assert same(again, weights)
 
 
+def test_plans_of_one_program_share_a_trainer_and_nothing_else(some):
+    plan = a_plan(learning_rate_schedule="cosine", random_shift=1)
+    others = [
+        replace(plan, **change)
+        for change in ({"learning_rate": 1e-2}, {"epochs": 3}, {"seed": 5}, {"early_stopping_patience": 1})
+    ]
+    assert all(other.program == plan.program and other != plan for other in others)
+    trainer = Trainer(plan.program)
+    for one in [*others, plan]:
+        assert same(trainer.train(a_bag(some, some), one)[0], train(a_bag(some, some), one)[0])
+
+
 def test_members_differ(some):
-    trainer = Trainer(a_plan())
-    zero, one = (trainer.train(a_bag(some, member=member))[0] for member in (0, 1))
+    zero, one = (train(a_bag(some, member=member), a_plan())[0] for member in (0, 1))
     assert not any(np.array_equal(a, b) for a, b in zip(zero, one, strict=True) if a.ndim > 1)
 
 
 def test_seeds_differ(some):
-    one, other = (Trainer(a_plan(seed=seed)).train(a_bag(some))[0] for seed in (1, 2))
+    one, other = (train(a_bag(some), a_plan(seed=seed))[0] for seed in (1, 2))
     assert not same(one, other)
 
 
 def keras_step(plan):
     """A trainer that steps by Keras' own optimizer."""
-    trainer = Trainer(plan)
-    trainer._step = KerasOptimizer(trainer.network.trainable_variables, plan.optimizer, plan.learning_rate)
+    trainer = Trainer(plan.program)
+    trainer._step = KerasOptimizer(trainer.network.trainable_variables, plan.optimizer)
     trainer._reset_step = [(variable, variable.numpy()) for variable in trainer._step.state]
     return trainer
 
 
 def test_fused_adam_is_the_adam_of_keras(some):
     plan = a_plan(epochs=4, learning_rate=2e-3)
-    fused, keras_own = Trainer(plan), keras_step(plan)
+    fused, keras_own = Trainer(plan.program), keras_step(plan)
     for member in (0, 1):
-        ours, theirs = (trainer.train(a_bag(some, member=member)) for trainer in (fused, keras_own))
+        ours, theirs = (trainer.train(a_bag(some, member=member), plan) for trainer in (fused, keras_own))
         assert np.allclose(ours[1]["loss"], theirs[1]["loss"], rtol=1e-4)
         assert all(np.allclose(a, b, atol=1e-4) for a, b in zip(ours[0], theirs[0], strict=True))
 
 
 @pytest.mark.parametrize(
-    ("schedule", "rates"),
+    ("schedule", "factors"),
     [
-        ("constant", [0.5, 0.5, 0.5, 0.5]),
-        ("linear", [0.5, 0.375, 0.25, 0.125]),
-        ("cosine", [0.25 * (1 + np.cos(np.pi * done)) for done in (0, 0.25, 0.5, 0.75)]),
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5 * (1 + np.cos(np.pi * done)) for done in (0, 0.25, 0.5, 0.75)]),
     ],
 )
-def test_schedules(schedule, rates):
-    host = SimpleNamespace(plan=a_plan(learning_rate_schedule=schedule, learning_rate=0.5))
-    assert np.allclose([Trainer._rate(host, step, 4) for step in range(4)], rates)
+def test_schedules(schedule, factors):
+    trainer = Trainer(a_plan(learning_rate_schedule=schedule).program)
+    assert np.allclose([trainer._factor(step, 4) for step in range(4)], factors)
 
 
 def test_a_schedule_steers_the_training(some):
     def trained(schedule, epochs):
         settings = {"batch_size": len(some), "optimizer": "sgd", "learning_rate": 0.05}
         plan = a_plan(learning_rate_schedule=schedule, epochs=epochs, **settings)
-        return Trainer(plan).train(a_bag(some))[0]
+        return train(a_bag(some), plan)[0]
 
     only_step = trained("constant", 1)
     assert same(trained("linear", 1), only_step)  # the first step has the full rate
@@ -918,7 +933,7 @@ def one_step(training, **changes):
     """Loss and weights of a single step over all rows."""
     count = int(training.copies.sum())
     plan = a_plan(epochs=1, batch_size=count, optimizer="sgd", learning_rate=0.1, **changes)
-    weights, history = Trainer(plan).train(a_bag(training))
+    weights, history = train(a_bag(training), plan)
     return weights, history["loss"][0]
 
 
@@ -939,9 +954,9 @@ def test_weight_2_copy_2_and_the_row_twice_are_one(some):
 
 
 def test_the_scale_of_weights_is_no_learning_rate(some):
-    ones = Trainer(a_plan()).train(a_bag(replace(some, weights=np.ones(len(some), np.float32))))
-    eights = Trainer(a_plan()).train(a_bag(replace(some, weights=np.full(len(some), 8, np.float32))))
-    plain = Trainer(a_plan()).train(a_bag(some))
+    ones = train(a_bag(replace(some, weights=np.ones(len(some), np.float32))), a_plan())
+    eights = train(a_bag(replace(some, weights=np.full(len(some), 8, np.float32))), a_plan())
+    plain = train(a_bag(some), a_plan())
     assert same(ones[0], plain[0])
     assert same(eights[0], plain[0])
     assert eights[1] == plain[1]
@@ -953,7 +968,7 @@ def test_rows_of_weight_0_do_not_pull(some):
     labels = np.where(wrong, (some.labels + 1) % 10, some.labels).astype(np.int32)
     training = replace(some, labels=labels, weights=np.where(wrong, 0, 1).astype(np.float32))
     plan = a_plan(epochs=40, learning_rate=1e-2)
-    weights, _ = Trainer(plan).train(a_bag(training))
+    weights, _ = train(a_bag(training), plan)
     network = build_network(plan.architecture)
     network.set_weights(weights)
     predicted = network.predict(some.images.astype(np.float32), verbose=0).argmax(axis=1)
@@ -969,24 +984,24 @@ def test_early_stopping_keeps_the_best_epoch(some, patience):
     validation = replace(held_out, labels=doubtful)  # half of it at random: certainty costs
     settings = {"learning_rate_schedule": "constant", "learning_rate": 1e-2}
     plan = a_plan(epochs=60, early_stopping_patience=patience, **settings)
-    weights, history = Trainer(plan).train(a_bag(rows, validation))
+    weights, history = train(a_bag(rows, validation), plan)
     best = int(np.argmin(history["val_loss"]))
     assert 0 < best < 58 - patience
     assert len(history["loss"]) == len(history["val_loss"]) == best + 1 + patience
-    stopped_then = Trainer(a_plan(epochs=best + 1, **settings)).train(a_bag(rows))[0]
+    stopped_then = train(a_bag(rows), a_plan(epochs=best + 1, **settings))[0]
     assert same(weights, stopped_then)
 
 
 def test_without_patience_the_last_epoch_is_kept(some):
     rows, held_out = pick(some, np.arange(60)), pick(some, np.arange(60, 120))
-    weights, history = Trainer(a_plan(epochs=3)).train(a_bag(rows, held_out))
+    weights, history = train(a_bag(rows, held_out), a_plan(epochs=3))
     assert len(history["val_loss"]) == 3
-    assert same(weights, Trainer(a_plan(epochs=3)).train(a_bag(rows))[0])
+    assert same(weights, train(a_bag(rows), a_plan(epochs=3))[0])
 
 
 def test_validation_is_measured_by_the_finished_epoch(some):
     rows = pick(some, np.arange(60))
-    weights, history = Trainer(a_plan(epochs=2)).train(a_bag(rows, rows))
+    weights, history = train(a_bag(rows, rows), a_plan(epochs=2))
     network = build_network(SMALL)
     network.set_weights(weights)
     output = network.predict(rows.images.astype(np.float32), verbose=0)
@@ -1017,8 +1032,9 @@ def custom(shape=(8, 8, 1), classes=10, rate=0.3):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_state_of_a_custom_network_travels(some, standardization, precision):
     architecture = replace(SMALL, network=custom(), standardization=standardization)
-    trainer = Trainer(a_plan(architecture, epochs=4, learning_rate=1e-2, precision=precision))
-    weights, history = trainer.train(a_bag(some))
+    plan = a_plan(architecture, epochs=4, learning_rate=1e-2, precision=precision)
+    trainer = Trainer(plan.program)
+    weights, history = trainer.train(a_bag(some), plan)
     assert history["loss"][-1] < history["loss"][0]
     network = build_network(architecture)
     fresh = network.get_weights()
@@ -1026,19 +1042,19 @@ def test_the_state_of_a_custom_network_travels(some, standardization, precision)
     moving = [index for index, variable in enumerate(network.weights) if variable.name == "moving_mean"]
     assert len(moving) == 2 + standardization
     assert all(np.abs(weights[index] - fresh[index]).max() > 0.01 for index in moving)
-    plan = VotingPlan(
+    voting = VotingPlan(
         f"state {standardization} {precision}", (architecture,), (0,), PixelFormat("f", "array", (8, 8, 1)), soft=True
     )
     cells = pd.Series(list(some.images.reshape(-1, 64)))
-    (scored,) = vote_batches([cells], plan, lambda member: pack_weights(weights))
+    (scored,) = vote_batches([cells], voting, lambda member: pack_weights(weights))
     expected = network.predict(some.images.astype(np.float32), verbose=0)
     assert np.allclose(np.stack(scored["probability"]), expected, atol=1e-5)
-    again, _ = trainer.train(a_bag(some))
+    again, _ = trainer.train(a_bag(some), plan)
     assert same(again, weights)  # dropout draws the same again
 
 
 def test_standardization_is_the_mean_and_deviation_of_the_bag(some):
-    weights, _ = Trainer(a_plan(epochs=1)).train(a_bag(some))
+    weights, _ = train(a_bag(some), a_plan(epochs=1))
     assert weights[0] == pytest.approx(some.images.mean(), rel=1e-6)
     assert weights[1] == pytest.approx(some.images.var(), rel=1e-5)
     network = build_network(SMALL)
@@ -1059,16 +1075,16 @@ def test_mean_and_variance_of_each_channel():
 
 def test_bytes_and_floats_train_alike(some):
     as_floats = replace(some, images=some.images.astype(np.float32))
-    ours, theirs = (Trainer(a_plan()).train(a_bag(rows)) for rows in (some, as_floats))
+    ours, theirs = (train(a_bag(rows), a_plan()) for rows in (some, as_floats))
     assert np.allclose(ours[1]["loss"], theirs[1]["loss"], rtol=1e-4)
 
 
 def test_bfloat16_trains(some):
     plan = a_plan(precision="bfloat16", epochs=20, learning_rate=1e-2)
-    weights, history = Trainer(plan).train(a_bag(some))
+    weights, history = train(a_bag(some), plan)
     assert {array.dtype for array in weights} == {np.dtype(np.float32)}
     assert history["accuracy"][-1] > 0.8
-    assert not same(weights, Trainer(replace(plan, precision="float32")).train(a_bag(some))[0])
+    assert not same(weights, train(a_bag(some), replace(plan, precision="float32"))[0])
 
 
 @pytest.mark.parametrize(
@@ -1085,7 +1101,7 @@ def test_divergence_is_refused(some, changes, images):
         r"^Member 1 diverged: its (val_)?loss is (nan|inf) in epoch \d+; lower learningRate, or set standardi.*\.$"
     )
     with pytest.raises(Refusal, match=sentence):
-        Trainer(a_plan(**changes)).train(a_bag(rows, member=1))
+        train(a_bag(rows, member=1), a_plan(**changes))
 
 
 @pytest.mark.parametrize("weight", [None, 1, 0])
@@ -1114,7 +1130,7 @@ def test_images_of_many_shapes(shape, classes, precision, changes):
     architecture = replace(SMALL, input_shape=shape, num_classes=classes, **changes)
     rows = noise(architecture)
     plan = a_plan(architecture, epochs=1, batch_size=10, random_shift=1, random_flip=True, precision=precision)
-    weights, history = Trainer(plan).train(a_bag(rows))
+    weights, history = train(a_bag(rows), plan)
     assert np.isfinite(history["loss"]).all()
     plan = VotingPlan(f"{shape} {classes} {precision}", (architecture,), (0,), PixelFormat("f", "array", shape))
     (scored,) = vote_batches(
@@ -1126,7 +1142,7 @@ def test_images_of_many_shapes(shape, classes, precision, changes):
 
 def test_a_class_that_the_bag_missed_is_still_there(some):
     training = pick(some, np.flatnonzero(some.labels < 4))
-    weights, _ = Trainer(a_plan()).train(a_bag(training))
+    weights, _ = train(a_bag(training), a_plan())
     assert weights[-1].shape == (10,)
 
 
@@ -1193,7 +1209,7 @@ def test_augmentation_is_a_function_of_seed_and_step():
 
 def test_augmentation_reaches_the_training(some):
     plain, shifted, flipped = (
-        Trainer(a_plan(random_shift=shift, random_flip=flip)).train(a_bag(some))[0]
+        train(a_bag(some), a_plan(random_shift=shift, random_flip=flip))[0]
         for shift, flip in ((0, False), (1, False), (0, True))
     )
     assert not same(plain, shifted)

@@ -13,7 +13,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -25,26 +25,37 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so that no JVM heap holds an ensemble
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What the graph of a training step is made of."""
+
+    architecture: Architecture
+    batch_size: int
+    optimizer: str
+    learning_rate_schedule: str
+    random_shift: int
+    random_flip: bool
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan(Program):
     """Everything a worker must know to train a member: plain values, the same for all members of a fit.
 
     With `keep_diverged`, a member that diverges is reported as such; else it fails the job.
     """
 
-    architecture: Architecture
     rules: BagRules
     epochs: int
-    batch_size: int
     learning_rate: float
-    learning_rate_schedule: str
-    optimizer: str
-    random_shift: int
-    random_flip: bool
     early_stopping_patience: int
-    precision: str
     seed: int
     keep_diverged: bool = False
+
+    @property
+    def program(self) -> Program:
+        """What plans have in common that train by the same graph."""
+        return Program(**{field.name: getattr(self, field.name) for field in fields(Program)})
 
     def member_seed(self, member: int) -> int:
         """The seed, 0 <= seed < 2**31, of one member's weights, row order and augmentation."""

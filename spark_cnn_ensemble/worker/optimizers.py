@@ -42,12 +42,11 @@ class FusedAdam:
 class KerasOptimizer:
     """Any optimizer that Keras knows by name."""
 
-    def __init__(self, variables: list[Any], name: str, learning_rate: float) -> None:
+    def __init__(self, variables: list[Any], name: str) -> None:
         import keras
 
         self._variables = variables
-        config = {"class_name": name, "config": {"learning_rate": learning_rate}}
-        self._optimizer = keras.optimizers.get(config)
+        self._optimizer = keras.optimizers.get(name)
         self._optimizer.build(self._variables)
         self.state = [variable.value for variable in self._optimizer.variables]
 

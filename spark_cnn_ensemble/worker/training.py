@@ -1,7 +1,7 @@
 """A partition of rows -> a trained member.
 
-`train_members` is what Spark runs, one task a member. A process builds and traces the network once and resets its
-weights for each further member. TensorFlow is imported inside functions.
+`train_members` is what Spark runs, one task a member. A process builds a network and traces its training once, and
+resets it for each further member of a plan with the same program. TensorFlow is imported inside functions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import pandas as pd
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
 from spark_cnn_ensemble.worker.member import (
+    Program,
     TrainingPlan,
     digest,
     load_tensorflow_in_task,
@@ -105,7 +106,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "retries": attempt,
     }
     try:
-        weights, report["history"] = _trainer(plan).train(bag)
+        weights, report["history"] = _trainer(plan.program).train(bag, plan)
         data = pack_weights(weights)
     except Divergence as divergence:
         if not plan.keep_diverged:
@@ -153,25 +154,22 @@ def _check_validation(validation: Examples, plan: TrainingPlan) -> None:
 
 
 @functools.lru_cache(maxsize=2)
-def _trainer(plan: TrainingPlan) -> Trainer:
-    return Trainer(plan)
+def _trainer(program: Program) -> Trainer:
+    return Trainer(program)
 
 
 class Trainer:
-    """A network with its compiled epoch, ready to train any number of members of one plan, one after the other."""
+    """A network with its compiled steps, ready to train any number of members, one after the other."""
 
-    def __init__(self, plan: TrainingPlan) -> None:
-
-        self.plan = plan
-        self.network = build_network(plan.architecture)
-        if plan.precision == "bfloat16":
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.network = build_network(program.architecture)
+        if program.precision == "bfloat16":
             compute_in_bfloat16(self.network)
         variables = self.network.trainable_variables
         self._trainable = [variable.value for variable in variables]
-        fused = plan.optimizer == "adam"
-        self._step: Any = (
-            FusedAdam(self._trainable) if fused else KerasOptimizer(variables, plan.optimizer, plan.learning_rate)
-        )
+        fused = program.optimizer == "adam"
+        self._step: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
         self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
@@ -180,7 +178,7 @@ class Trainer:
         import tensorflow as tf
 
         whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-        return tf.function(self._run_steps, [*self._examples(images), *[whole] * 3, *[total] * 2])
+        return tf.function(self._run_steps, [*self._examples(images), *[whole] * 3, *[total] * 3])
 
     def _compile_evaluation(self, images: Any) -> Any:
         import tensorflow as tf
@@ -191,11 +189,11 @@ class Trainer:
         """Any number of examples: told beforehand, so that no bag's size makes TensorFlow trace again."""
         import tensorflow as tf
 
-        shape = [None, *self.plan.architecture.input_shape]
+        shape = [None, *self.program.architecture.input_shape]
         return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
-    def train(self, bag: Bag) -> tuple[list[np.ndarray], dict[str, list[float]]]:
-        """Train a member from fresh weights.
+    def train(self, bag: Bag, plan: TrainingPlan) -> tuple[list[np.ndarray], dict[str, list[float]]]:
+        """Train a member from fresh weights, by a plan of this program.
 
         Returns
         -------
@@ -204,7 +202,6 @@ class Trainer:
         history : dict of str to list of float
             Per epoch: loss, accuracy, and val_loss, val_accuracy where there are validation rows.
         """
-        plan = self.plan
         seed = plan.member_seed(bag.member)
         self._reset(seed, bag.training)
         rng = np.random.default_rng(seed)
@@ -217,7 +214,7 @@ class Trainer:
         for epoch in range(plan.epochs):
             totals: Any = (np.float32(0), np.float32(0))
             for chunk in _chunks(bag.training, rng.permutation(positions), plan.batch_size):
-                totals = steps(*chunk, np.int32(step), np.int32(last_step), np.int32(seed), *totals)
+                totals = steps(*chunk, *map(np.int32, (step, last_step, seed)), np.float32(plan.learning_rate), *totals)
                 step += -(-len(chunk[0]) // plan.batch_size)
             self._record(history, "", totals, len(positions), bag.member, epoch)
             if not len(bag.validation):
@@ -257,10 +254,10 @@ class Trainer:
 
         # A fresh copy, not the initializers, says what the weights begin with: it holds for any custom network.
         keras.utils.set_random_seed(seed)
-        fresh = build_network(self.plan.architecture)
+        fresh = build_network(self.program.architecture)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
-        if self.plan.architecture.standardization:
+        if self.program.architecture.standardization:
             self.network.get_layer("standardization").set_weights(_mean_and_variance(training))
         for variable, value in self._reset_step:
             variable.assign(value)
@@ -273,25 +270,26 @@ class Trainer:
         first_step: Any,
         last_step: Any,
         seed: Any,
+        learning_rate: Any,
         total_loss: Any,
         total_right: Any,
     ) -> Any:
         import tensorflow as tf
 
-        plan = self.plan
-        for begin in tf.range(0, tf.shape(labels)[0], plan.batch_size):
-            span = slice(begin, begin + plan.batch_size)
-            step = first_step + begin // plan.batch_size
+        program = self.program
+        for begin in tf.range(0, tf.shape(labels)[0], program.batch_size):
+            span = slice(begin, begin + program.batch_size)
+            step = first_step + begin // program.batch_size
             batch, target = images[span], labels[span]
-            if plan.random_shift or plan.random_flip:
-                batch = augment(batch, tf.stack([seed, step]), plan.random_shift, plan.random_flip)
+            if program.random_shift or program.random_flip:
+                batch = augment(batch, tf.stack([seed, step]), program.random_shift, program.random_flip)
             with tf.GradientTape() as tape:
                 output = self.network(tf.cast(batch, tf.float32), training=True)
                 losses = _cross_entropy(target, output) * weights[span]
                 loss = tf.reduce_mean(losses)
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
-            self._step(tape.gradient(loss, self._trainable), step, self._rate(step, last_step))
+            self._step(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, last_step))
             total_loss += tf.reduce_sum(losses)
             total_right += _number_right(target, output)
         return total_loss, total_right
@@ -306,16 +304,16 @@ class Trainer:
             total_right += _number_right(labels[span], output)
         return total_loss, total_right
 
-    def _rate(self, step: Any, last_step: Any) -> Any:
+    def _factor(self, step: Any, last_step: Any) -> Any:
+        """Of the learning rate, by the schedule."""
         import tensorflow as tf
 
         done = tf.cast(step, tf.float32) / tf.cast(last_step, tf.float32)
-        factor = {
+        return {
             "constant": lambda: tf.ones_like(done),
             "linear": lambda: 1.0 - done,
             "cosine": lambda: 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done)),
-        }[self.plan.learning_rate_schedule]()
-        return np.float32(self.plan.learning_rate) * factor
+        }[self.program.learning_rate_schedule]()
 
 
 def _diverged(member: int, what: str, epoch: int) -> str:

@@ -482,3 +482,17 @@ def test_files_of_broadcasts_go_with_those_who_could_use_them(spark, model, test
         model.subset([0]).transform(test)  # a new broadcast looks after the old ones
     assert kept <= set(folder.iterdir())
     assert scored.where("prediction >= 0").count() == test.count()
+
+
+def frozen_objects(frames):
+    """How many objects this worker has kept out of its garbage collections."""
+    import gc
+
+    for frame in frames:
+        yield frame.assign(objects=gc.get_freeze_count())
+
+
+def test_workers_do_not_look_through_tensorflow_for_garbage_after_each_task(spark, model, test):
+    model.transform(test).count()
+    found = spark.range(0, 8, 1, 8).mapInPandas(frozen_objects, "id long, objects long").agg({"objects": "max"})
+    assert found.head()[0] > 100_000

@@ -484,15 +484,13 @@ def test_files_of_broadcasts_go_with_those_who_could_use_them(spark, model, test
     assert scored.where("prediction >= 0").count() == test.count()
 
 
-def frozen_objects(frames):
-    """How many objects this worker has kept out of its garbage collections."""
-    import gc
-
-    for frame in frames:
-        yield frame.assign(objects=gc.get_freeze_count())
-
-
 def test_workers_do_not_look_through_tensorflow_for_garbage_after_each_task(spark, model, test):
-    model.transform(test).count()
-    found = spark.range(0, 8, 1, 8).mapInPandas(frozen_objects, "id long, objects long").agg({"objects": "max"})
+    def frozen(frames):
+        import gc
+
+        for frame in frames:
+            yield frame.assign(objects=gc.get_freeze_count())
+
+    model.transform(test).select("prediction").collect()
+    found = spark.range(0, 8, 1, 8).mapInPandas(frozen, "id long, objects long").agg({"objects": "max"})
     assert found.head()[0] > 100_000

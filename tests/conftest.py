@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+# For Spark here and in all processes that are started from here: Java's second compiler and its parallel collector cost
+# more than they gain in jobs as short as these.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
-# Java's second compiler and its parallel collector cost more than they gain in jobs as short as these.
-QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+QUICK_JAVA = os.environ["SPARK_SUBMIT_OPTS"]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,6 @@ def spark():
         .config("spark.sql.shuffle.partitions", "4")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
-        .config("spark.driver.extraJavaOptions", QUICK_JAVA)
         .getOrCreate()
     )
     session.sparkContext.setLogLevel("OFF")  # refusals are tested by the hundred; their traces would bury the rest

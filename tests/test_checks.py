@@ -555,24 +555,12 @@ def test_15_same_seed_same_members(few):
     assert len(set(weights_of(first))) == 2
 
 
-def test_16_deployment_does_not_change_the_result(few, digits):
+def test_16_deployment_does_not_change_the_result(few):
     settings = {"bagging": "bootstrap", "randomShift": 1}
     expected = weights_of(small(**settings).fit(few.coalesce(1)))
     assert weights_of(small(**settings).fit(few.repartition(7))) == expected
     assert weights_of(small(**settings).fit(few.orderBy(F.rand(1)).coalesce(1))) == expected
-    code = f"""
-import json, sys
-from conftest import small
-from pyspark.sql import SparkSession
-from spark_cnn_ensemble.datasets import load_digits, to_dataframe
-from spark_cnn_ensemble.worker.member import digest
-
-spark = SparkSession.builder.master("local[4]").config("spark.ui.enabled", "false").getOrCreate()
-(x, y), _ = load_digits()
-model = small(**{settings!r}).fit(to_dataframe(spark, x[:200], y[:200]))
-print(json.dumps([digest(data) for data in model._ensemble.weights]))
-"""
-    assert in_subprocess(code) == expected
+    # Other masters: test_reproducible.py and test_cluster.py.
 
 
 def test_17_closure_hygiene(few, tmp_path):

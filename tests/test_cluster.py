@@ -90,7 +90,6 @@ def submitted(cluster, digits):
     command = [SPARK_HOME / "bin" / "spark-submit", "--master", cluster.url, "--py-files", cluster.archive]
     for name, value in {
         "spark.executor.memory": "512m",
-        "spark.driver.extraJavaOptions": QUICK_JAVA,
         "spark.executor.extraJavaOptions": QUICK_JAVA,
         "spark.ui.enabled": "false",
         "spark.dynamicAllocation.enabled": "true",

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import QUICK_JAVA, small
+from conftest import small
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
@@ -151,7 +151,6 @@ class Driver:
         settings = {
             "spark.sql.shuffle.partitions": "4",
             "spark.driver.host": "127.0.0.1",
-            "spark.driver.extraJavaOptions": QUICK_JAVA,
             **settings,
         }
         self.log = folder / f"driver-{time.monotonic_ns()}.log"

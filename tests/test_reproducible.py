@@ -1,7 +1,7 @@
 """The same rows, params and seed: the same ensemble, bit for bit, wherever and however Spark runs it.
 
-Beside these: `test_checks` has another seed, another order of the rows, one and seven partitions, and local[4] (numbers
-15 and 16); `test_out_of_bag` the out-of-bag votes of other partitionings; `test_faults` tasks that were tried again;
+Beside these: `test_checks` has another seed, another order of the rows, one and seven partitions (numbers 15 and 16);
+`test_out_of_bag` the out-of-bag votes of other partitionings; `test_faults` tasks that were tried again;
 `test_cluster` a cluster.
 """
 

@@ -1,4 +1,4 @@
-"""Rows -> bags: the draw, and one bag on one task. Spark expressions only; called by the estimator.
+"""Rows -> bags: the draw, and one bag on one task. Spark expressions only; called where rows are drawn and drawn again.
 
 A row's bags are a pure function of its key, the seed and the member, so that the same draw can be made again on any
 cluster, in any order, after any retry; `copies_in_bag` is that function.

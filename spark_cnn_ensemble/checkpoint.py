@@ -19,11 +19,11 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.filesystem import HadoopFiles
+from spark_cnn_ensemble.filesystem import HadoopFiles, refuse_pattern
 from spark_cnn_ensemble.transport import collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
 from spark_cnn_ensemble.worker.member import digest
-from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA
+from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
 
 FORMAT_VERSION = 1
 
@@ -51,10 +51,11 @@ class Checkpoint:
     Raises
     ------
     ValueError
-        The folder holds members of another fit.
+        The folder holds members of another fit, or Spark would read its path as a pattern.
     """
 
     def __init__(self, spark: SparkSession, path: str, identity: dict[str, Any]) -> None:
+        refuse_pattern(path, "checkpointDir")
         self._spark = spark
         self._path = path.rstrip("/")
         self._attempt = f"a-{uuid.uuid4().hex}"
@@ -64,7 +65,9 @@ class Checkpoint:
             return
         try:
             found = json.loads(files.read(told))
-        except ValueError:
+        except Exception as error:
+            if not isinstance(error, ValueError) and "ChecksumException" not in str(error):
+                raise
             found = None
         if not isinstance(found, dict):
             raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or give another.")
@@ -86,7 +89,9 @@ class Checkpoint:
         reported = parts.where(F.col("report").isNotNull()).select("attempt", "member", "report").collect()
         by_attempt: dict[str, dict[int, dict[str, Any]]] = {}
         for row in reported:
-            by_attempt.setdefault(row["attempt"], {})[row["member"]] = json.loads(row["report"])
+            report = _report(row["report"])
+            if report is not None:
+                by_attempt.setdefault(row["attempt"], {})[row["member"]] = report
         for attempt in sorted(by_attempt):
             reports = {
                 member: report
@@ -148,6 +153,15 @@ class Checkpoint:
         # A file that was cut short is passed over; its member is then not whole.
         reader = self._spark.read.schema(f"{TRAINED_SCHEMA}, attempt string").option("ignoreCorruptFiles", "true")
         return reader.parquet(self._path)
+
+
+def _report(text: str) -> dict[str, Any] | None:
+    """A member's report; None where it is not whole."""
+    try:
+        report = json.loads(text)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) and set(report) >= REPORTED else None
 
 
 def _short(value: Any) -> str:

@@ -24,7 +24,7 @@ from pyspark.sql.types import NumericType, StringType
 from spark_cnn_ensemble.datasets import read_text_matrix
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.persistence import refuse_existing, write_whole
+from spark_cnn_ensemble.persistence import check_target, write_whole
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.votes import CNNEnsembleEvaluation
@@ -216,8 +216,7 @@ def _train(options: argparse.Namespace) -> None:
         if name.startswith("param_") and value is not None
     }
     spark = session(options.master)
-    if not options.overwrite:
-        refuse_existing(spark, options.output)
+    check_target(spark, options.output, options.overwrite)
     if options.report is not None:
         _check_report(options.report)
     frame = _read(spark, options)
@@ -230,7 +229,7 @@ def _train(options: argparse.Namespace) -> None:
         names = IndexToString(inputCol=classifier.getPredictionCol(), outputCol="predictedClassName")
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
-    write_whole(spark, options.output, model.save)
+    write_whole(spark, options.output, model.save, options.overwrite)
     summary = _ensemble(model).summary
     print(
         f"Trained {len(summary.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
@@ -322,8 +321,7 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
 
 def _score(options: argparse.Namespace) -> None:
     spark = session(options.master)
-    if not options.overwrite:
-        refuse_existing(spark, options.output)
+    check_target(spark, options.output, options.overwrite)
     model = _load(options.model)
     scored = model.transform(_read(spark, options)).drop(_ensemble(model).getFeaturesCol())
     if options.output_format == "csv":
@@ -331,5 +329,6 @@ def _score(options: argparse.Namespace) -> None:
         scored = scored.select(*flat)
     header = {"header": "true"} if options.output_format == "csv" else {}
     with TaskProgress(spark, "scoring", shown=True):
-        write_whole(spark, options.output, scored.write.format(options.output_format).options(**header).save)
+        write = scored.write.format(options.output_format).options(**header).save
+        write_whole(spark, options.output, write, options.overwrite)
     print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")

@@ -1,4 +1,4 @@
-"""`CNNEnsembleClassifier`: from a DataFrame to trained members. The story of a fit, in order, is `_fit`."""
+"""`CNNEnsembleClassifier`: from a DataFrame to trained members. The story of a fit, in order, is `_fit_together`."""
 
 from __future__ import annotations
 
@@ -300,8 +300,19 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         -------
         iterator of (int, CNNEnsembleClassificationModel)
             Index of the map and its model; several threads may share the iterator.
+
+        Raises
+        ------
+        ValueError
+            Several maps have one checkpointDir.
         """
         classifiers = [self.copy(values) for values in paramMaps]
+        folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
+        if len(set(folders)) < len(folders):
+            raise ValueError(
+                "The 'checkpointDir' parameter is the same for several param maps, but a folder is of one fit; give "
+                "each map a folder of its own, or unset it."
+            )
         groups: dict[str, list[int]] = {}
         for index, classifier in enumerate(classifiers):
             groups.setdefault(classifier._bags_identity(index), []).append(index)

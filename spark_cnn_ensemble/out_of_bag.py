@@ -99,14 +99,14 @@ def vote_on_sample(
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.broadcasts.weights_of(spark))
     with refusing_in_python():
         found = (
-            sample.orderBy("ticket", "row_key", "label")
+            sample.orderBy("ticket", "row_key", "label", "bytes")
             .limit(rows)
             .repartition(tasks)
             .select("ticket", "label", "bytes", in_bag.alias("inBag"))
             .mapInPandas(vote, OUT_OF_BAG_SCHEMA)
             .collect()
         )
-    found.sort(key=lambda row: (row["ticket"], row["label"]))
+    found.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))
     pictures = most_disputed(row["disputed"] for row in found if row["disputed"] is not None)
     return OutOfBag(
         labels=np.array([row["label"] for row in found], np.int64),

@@ -114,7 +114,7 @@ class HasBagging(Params):
     )
     subsamplingRate: Param[float] = _param(
         "subsamplingRate",
-        "expected size of a bag over the number of rows (> 0, and <= 1 unless bagging is 'bootstrap'); "
+        "expected size of a bag over the number of rows (> 0, and <= 1, or <= 100 if bagging is 'bootstrap'); "
         "not used by 'disjoint'.",
         TypeConverters.toFloat,
     )

@@ -21,7 +21,7 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.filesystem import HadoopFiles
+from spark_cnn_ensemble.filesystem import HadoopFiles, refuse_pattern
 from spark_cnn_ensemble.transport import PARTS_SCHEMA, collect_weights
 from spark_cnn_ensemble.worker.member import PART_BYTES, check_packed, digest
 
@@ -36,23 +36,30 @@ def class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def refuse_existing(spark: SparkSession, path: str) -> None:
-    """Refuse a path where there is something already.
+def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
+    """Refuse to write to a path where there is something already, or which Spark would read as a pattern.
 
     Raises
     ------
-    FileExistsError
+    FileExistsError, ValueError
         Says what to do instead.
     """
-    if HadoopFiles(spark).exists(path):
+    refuse_pattern(path, "Path")
+    if not overwrite and HadoopFiles(spark).exists(path):
         raise FileExistsError(f"Path {path} exists already; choose another, or ask for it to be overwritten.")
 
 
-def write_whole(spark: SparkSession, path: str, write: Callable[[str], None]) -> None:
+def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], overwrite: bool) -> None:
     """Have `write` make a folder beside `path`, then move it there; what is there already goes last.
 
     Whatever fails, or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
+
+    Raises
+    ------
+    FileExistsError, ValueError
+        See `check_target`, which looks before the writing and after it.
     """
+    check_target(spark, path, overwrite)
     files, mark = HadoopFiles(spark), uuid.uuid4().hex[:12]
     path = path.rstrip("/")
     unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
@@ -61,6 +68,7 @@ def write_whole(spark: SparkSession, path: str, write: Callable[[str], None]) ->
         if not files.exists(path):
             files.rename(unfinished, path)
             return
+        check_target(spark, path, overwrite)
         files.rename(path, replaced)
         try:
             files.rename(unfinished, path)
@@ -95,10 +103,10 @@ class SafeWriter(MLWriter):
         ------
         FileExistsError
             There is something at `path` and `overwrite()` was not asked for.
+        ValueError
+            Spark would read the path as a pattern.
         """
-        if not self.shouldOverwrite:
-            refuse_existing(self.sparkSession, path)
-        write_whole(self.sparkSession, path, self.saveImpl)
+        write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
 
     def saveImpl(self, path: str) -> None:
         """Write the folder; `save` has seen to what is there already."""

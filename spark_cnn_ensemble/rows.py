@@ -1,6 +1,6 @@
 """From a user's DataFrame to rows that a worker understands: forms of features, checks of schema and of rows.
 
-Spark expressions only; nothing here runs a job but `first_cell` and `count_classes`, which say so. Used by the
+Spark expressions only; what runs a job says so. Used by the
 estimator and the model.
 """
 

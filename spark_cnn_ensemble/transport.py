@@ -76,7 +76,7 @@ class Broadcasts:
 
     @staticmethod
     def slots(spark: SparkSession) -> int:
-        """Tasks that run at once."""
+        """Cores that tasks may have at once."""
         return spark.sparkContext.defaultParallelism
 
     def write(self, spark: SparkSession, path: str) -> None:

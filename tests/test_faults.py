@@ -21,8 +21,10 @@ from conftest import small
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
+from spark_cnn_ensemble.checkpoint import _report
 from spark_cnn_ensemble.datasets import to_dataframe
 from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.worker.training import REPORTED
 
 TESTS = Path(__file__).parent
 QUICK = {"bagging": "subsample", "subsamplingRate": 0.3, "numMembers": 4, "oobSampleSize": 200, "verbose": 0}
@@ -425,6 +427,14 @@ def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained
     again = told(small(**QUICK, checkpointDir=str(folder)).fit(train))
     assert again["resumed"] == [3]
     assert result(again) == result(told(model))
+
+
+def test_a_damaged_report_is_none():
+    whole = dict.fromkeys(REPORTED, 0)
+    assert _report(json.dumps(whole)) == whole
+    del whole["size"]
+    for text in (json.dumps(whole), json.dumps(whole)[:-1], "\u0000", "[1]", "7"):
+        assert _report(text) is None
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_what_goes_to_disk_comes_back_in_any_order(kind, limit, tmp_path):
     found = images if places is None else images[places]
     assert found.dtype == (np.uint8 if kind == "bytes" else np.float32)
     assert np.array_equal(found, whole[order])
+
+
+def test_blocks_in_memory_are_let_go_while_they_are_put_in_order():
+    store = PixelStore((8, 8, 1))
+    blocks = [np.zeros((20, 8, 8, 1), np.uint8) for _ in range(3)]
+    there = [weakref.ref(block) for block in blocks]
+    for block in blocks:
+        store.append(block)
+    del block, blocks
+    assert all(reference() is not None for reference in there)
+    images, _ = store.arrange(np.arange(60))
+    assert len(images) == 60
+    assert all(reference() is None for reference in there)
 
 
 def test_the_file_has_no_name_and_its_room_is_given_back(tmp_path):

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from pyspark.sql.types import (
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier, bagging
 from spark_cnn_ensemble.params import DEFAULTS, RANGES, check_params
+from spark_cnn_ensemble.persistence import write_whole
 from spark_cnn_ensemble.worker.member import load_tensorflow
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
@@ -620,6 +622,16 @@ def networks():
             network_json(flat(), layers.Dense(2, activation="sigmoid")),
             r"^The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\.$",
         ),
+        "float64": (
+            network_json(flat(), layers.Dense(2, activation="softmax", dtype="float64")),
+            r"^The 'network' parameter has weights or an output of type float64; build it with dtype='float32', and set "
+            r"precision='bfloat16' for mixed precision\.$",
+        ),
+        "a hidden layer of bfloat16": (
+            network_json(flat(), layers.Dense(3, dtype="bfloat16"), layers.Dense(2, activation="softmax")),
+            r"^The 'network' parameter has weights or an output of type bfloat16; build it with dtype='float32', and set "
+            r"precision='bfloat16' for mixed precision\.$",
+        ),
         "two outputs": (
             two_outputs,
             r"^The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one "
@@ -665,6 +677,8 @@ NETWORKS = [
     "a map",
     "logits",
     "sigmoid",
+    "float64",
+    "a hidden layer of bfloat16",
     "two outputs",
     "two inputs",
     "its own rescaling",
@@ -1345,6 +1359,44 @@ def test_save_refuses_to_write_over_what_is_there(saved, model, tmp_path):
         assert text == f"Path {tmp_path / 'model'} exists already; choose another, or ask for it to be overwritten."
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
     assert same_members(CNNEnsembleClassificationModel.load(str(tmp_path / "model")), model)
+
+
+def test_save_refuses_to_write_over_what_came_while_it_wrote(spark, tmp_path):
+    target = tmp_path / "model"
+
+    def write(path):
+        Path(path).mkdir()
+        target.mkdir()
+        (target / "of another job").touch()
+
+    text = refused(write_whole, spark, str(target), write, False, kind=FileExistsError)
+    assert text == f"Path {target} exists already; choose another, or ask for it to be overwritten."
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["model", "model/of another job"]
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "run?", "{a,b}"])
+def test_a_path_that_is_a_pattern_is_refused_before_work_is_wasted(spark, good, scorer, tmp_path, name):
+    path = str(tmp_path / name)
+    told = f"Path '{path}' has a character that Spark reads as a pattern (* ? [ ] {{ }}); choose another."
+    for instance in (scorer, tiny()):
+        assert refused(instance.write().overwrite().save, path) == told
+    with jobs(spark) as started:
+        assert refused(tiny(checkpointDir=path).fit, good) == told.replace("Path", "checkpointDir")
+    assert not started
+    assert not list(tmp_path.iterdir())
+
+
+def test_fit_tells_why_all_rows_of_a_bag_were_skipped(spark):
+    file = io.BytesIO()
+    Image.new("L", (3, 3)).save(file, "PNG")
+    bad = file.getvalue()
+    rows = spark.createDataFrame([(0, bad, 0), (1, bad, 1)], "id long, features binary, label int")
+    text = refused(tiny(handleInvalid="skip").fit, rows)
+    assert re.fullmatch(
+        r"Member 0 has no rows to train on: handleInvalid='skip' has left out all of its bag, the first because column "
+        r"'features' .*3.+; correct the rows, or the params that describe them\.",
+        text,
+    ), text
 
 
 # ------------------------------------------------------------------- what must not be refused: other types

@@ -83,6 +83,15 @@ def test_each_fit_with_a_checkpoint_has_it_to_itself(train, tmp_path):
     assert classifier.fit(train, maps[0]).summary.resumedMembers == (0, 1)
 
 
+def test_maps_that_share_a_checkpoint_are_refused_before_any_is_fitted(spark, train, tmp_path):
+    classifier = small(**BAGS, checkpointDir=str(tmp_path / "one"))
+    rows, read = counted(spark, train)
+    with pytest.raises(ValueError, match=r"^The 'checkpointDir' parameter is the same for several .* or unset it\.$"):
+        classifier.fit(rows, [{classifier.epochs: 1}, {classifier.epochs: 2}])
+    assert read.value == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_cross_validation_in_threads(train):
     classifier = small(**BAGS)
     grid = ParamGridBuilder().addGrid(classifier.learningRate, [1e-3, 1e-2]).addGrid(classifier.epochs, [1, 3]).build()

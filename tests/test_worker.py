@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from unittest.mock import patch
 
 import numpy as np
@@ -20,6 +21,7 @@ from PIL import Image
 from spark_cnn_ensemble.params import OPTIMIZERS
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, Bag, BagRules, Examples, collect_bag
+from spark_cnn_ensemble.worker.loaded import load_ensemble
 from spark_cnn_ensemble.worker.majority import VotingPlan, majority
 from spark_cnn_ensemble.worker.measuring import count_votes
 from spark_cnn_ensemble.worker.member import (
@@ -285,9 +287,8 @@ def test_a_bad_row_is_refused_by_name(cell, name, sentence):
         [],
         [frame([])],
         [frame([(1, 0, 0, numbers(1, 1, 1, 1), {"copies": 0})])],
-        [frame([(1, 0, 0, numbers(1, 1, 1, np.nan))])],
     ],
-    ids=["no frame", "no row", "only validating rows", "only skipped rows"],
+    ids=["no frame", "no row", "only validating rows"],
 )
 def test_an_empty_bag_is_refused(frames):
     with pytest.raises(Refusal, match=r"^Member 3 has no rows to train on: its bag is empty; set fewer members .*\.$"):
@@ -828,6 +829,34 @@ def test_counting_votes(three, thousand):
     assert np.abs(counted["memberRight"][0] - right).max() <= 1  # a tie in float32 may fall apart
 
 
+def constant(probability):
+    """Packed weights of a member of two classes that gives class 0 this probability, whatever the image."""
+    arrays = [np.zeros_like(array) for array in build_network(replace(SMALL, num_classes=2)).get_weights()]
+    arrays[-1][0] = np.log(probability / (1 - probability))
+    return pack_weights(arrays)
+
+
+def test_what_is_counted_under_thresholds_is_what_is_predicted():
+    # 1 vote / 0.1 and 6 votes / 0.6 tie; a seventh of each does not, as it is rounded.
+    weights = [constant(0.999), *[constant(0.49)] * 6]
+    plan = VotingPlan(
+        "thresholds", (replace(SMALL, num_classes=2),), (0,) * 7, PixelFormat("f", "array", (8, 8, 1)),
+        thresholds=(0.1, 0.6),
+    )  # fmt: skip
+    cells = [np.zeros(64)]
+    predicted = votes_of(cells, [], plan, weights)["prediction"].tolist()
+    (counted,) = count_votes([pd.DataFrame({"features": cells, "label": [0]})], plan, weights.__getitem__)
+    assert counted["confusion"][0].reshape(2, 2)[0].argmax() == predicted[0]
+
+
+def test_threads_may_score_with_more_models_than_are_kept(three):
+    weights, _ = three
+    plans = [voting(f"thread {number}") for number in range(5)]
+    with ThreadPool(4) as pool:
+        found = pool.map(lambda plan: len(load_ensemble(plan, weights.__getitem__)), plans * 8)
+    assert found == [3] * 40
+
+
 # ------------------------------------------------------------------------------------- the training
 
 
@@ -951,6 +980,21 @@ def test_weight_2_copy_2_and_the_row_twice_are_one(some):
         assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(found[0], repeated[0], strict=True))
     assert abs(plain[1] - repeated[1]) > 1e-3
     assert not all(np.allclose(a, b, atol=1e-6) for a, b in zip(plain[0], repeated[0], strict=True))
+
+
+def test_a_row_that_is_drawn_twice_counts_twice_in_the_mean_of_weights(some):
+    rows, times = pick(some, np.arange(20)), np.where(np.arange(20) < 5, 3, 1).astype(np.int32)
+    rows = replace(rows, weights=np.where(np.arange(20) < 5, 9, 1).astype(np.float32))
+    unscaled = replace(SMALL, standardization=False)
+    copied = one_step(replace(rows, copies=times), architecture=unscaled)
+    repeated = one_step(pick(rows, np.repeat(np.arange(20), times)), architecture=unscaled)
+    assert copied[1] == pytest.approx(repeated[1], rel=1e-5)
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(copied[0], repeated[0], strict=True))
+
+
+def test_large_images_are_validated_in_smaller_batches():
+    assert Trainer(a_plan().program)._validation_batch == 500
+    assert Trainer(a_plan(replace(SMALL, input_shape=(256, 256, 3))).program)._validation_batch == 10
 
 
 def test_the_scale_of_weights_is_no_learning_rate(some):

@@ -129,7 +129,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
     """
     store = PixelStore(rules.pixels.shape, rules.memory_limit)
     kept: list[pd.DataFrame] = []
-    skipped, fingerprint = 0, (0, 0, 0)
+    skipped, first_fault, fingerprint = 0, "", (0, 0, 0)
     for frame in frames:
         if set(frame["member"]) - {member}:
             raise RuntimeError(f"Task of member {member} was given rows of members {sorted(set(frame['member']))}.")
@@ -137,6 +137,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         if faults and not rules.skip_invalid:
             index = min(faults)
             raise Refusal(row_fault(rules.pixels.column, frame["name"].iloc[index], faults[index]))
+        first_fault = first_fault or (faults[min(faults)] if faults else "")
         sound = np.ones(len(frame), bool)
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
@@ -145,6 +146,11 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         store.append(block[sound])
     rows = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=BAG_COLUMNS[:-1])
     trains, validates = rows["copies"].to_numpy() > 0, rows["validates"].to_numpy(bool)
+    if not trains.any() and first_fault:
+        raise Refusal(
+            f"Member {member} has no rows to train on: handleInvalid='skip' has left out all of its bag, the first "
+            f"because column '{rules.pixels.column}' {first_fault}; correct the rows, or the params that describe them."
+        )
     if not trains.any():
         raise Refusal(
             f"Member {member} has no rows to train on: its bag is empty; set fewer members (numMembers), a larger "

@@ -7,6 +7,7 @@ functions. Called by voting and measuring, and for its checks by the driver.
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -125,14 +126,17 @@ def _network(architecture: Architecture) -> _Network:
 
 
 _loaded: OrderedDict[str, Ensemble] = OrderedDict()
+_loading = threading.Lock()  # threads of the driver may score with several models at once
 
 
 def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
     """The members of a plan, from this process or else unpacked."""
-    if plan.ensemble_id not in _loaded:
-        load_tensorflow_in_task()
-        _loaded[plan.ensemble_id] = Ensemble(plan, weights_of)
-        while len(_loaded) > _MAX_LOADED:
-            _loaded.popitem(last=False)
-    _loaded.move_to_end(plan.ensemble_id)
-    return _loaded[plan.ensemble_id]
+    with _loading:
+        found = _loaded.pop(plan.ensemble_id, None)
+        if found is None:
+            load_tensorflow_in_task()
+            while len(_loaded) >= _MAX_LOADED:
+                _loaded.popitem(last=False)
+            found = Ensemble(plan, weights_of)
+        _loaded[plan.ensemble_id] = found
+        return found

@@ -124,7 +124,7 @@ def votes_per_class(votes: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy of each row of shape (n, classes) over log(classes): 0 where all agree, 1 where none does."""
+    """Entropy of each row of shape (n, classes) over log(classes): 0 where all agree, 1 where all classes are even."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(probability > 0, probability * np.log(probability), 0.0)
     return np.abs(terms.sum(axis=1)) / np.log(probability.shape[1])

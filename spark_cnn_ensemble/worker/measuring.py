@@ -60,7 +60,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
             continue
         votes, softmax, right_by_size = _vote_step_by_step(images, labels, plan, weights_of)
         counts = votes_per_class(votes, classes)
-        prediction = decide(softmax if plan.soft else counts, softmax, plan)
+        prediction = decide((softmax if plan.soft else counts) / members, softmax, plan)
         right, winning = prediction == labels, counts[np.arange(len(labels)), prediction].astype(int)
         np.add.at(totals["confusion"], (labels, prediction), 1)
         totals["memberRight"] += (votes == labels[:, None]).sum(axis=0)

@@ -118,9 +118,9 @@ def build_network(architecture: Architecture) -> Any:
     image = keras.Input(shape, name="image")
     standardized = image
     if architecture.standardization:
-        # Frozen batch normalization is exactly (x - mean) / deviation, with both kept as weights.
+        # Frozen batch normalization is (x - mean) / deviation, with both kept as weights; no variance is below 1e-12.
         standardized = keras.layers.BatchNormalization(
-            center=False, scale=False, epsilon=1e-7, trainable=False, name="standardization"
+            center=False, scale=False, epsilon=1e-14, trainable=False, name="standardization"
         )(image)
     if architecture.network:
         custom = _custom_network(architecture)
@@ -281,6 +281,7 @@ def check_network(architecture: Architecture) -> None:
     Refusal
         Says what does not fit and how to mend it.
     """
+    import keras
     import numpy as np
 
     if not architecture.network:
@@ -293,7 +294,14 @@ def check_network(architecture: Architecture) -> None:
             "so it would be done twice; set standardization=False or take the layer out."
         )
     probe = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
-    output = np.asarray(network(probe))
+    given = network(probe)
+    types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(given.dtype)}
+    if types != {"float32"}:
+        raise Refusal(
+            f"The 'network' parameter has weights or an output of type {min(types - {'float32'})}; build it with "
+            "dtype='float32', and set precision='bfloat16' for mixed precision."
+        )
+    output = np.asarray(given)
     if not (np.all(output >= 0) and np.allclose(output.sum(axis=1), 1, atol=1e-3)):
         raise Refusal(
             "The 'network' parameter does not give probabilities (its outputs are not >= 0 with sum 1); "

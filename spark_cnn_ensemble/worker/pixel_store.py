@@ -16,6 +16,7 @@ import numpy as np
 from spark_cnn_ensemble.worker.pixels import narrowest
 from spark_cnn_ensemble.worker.refusal import Refusal
 
+_NOTHING = np.empty(0, np.uint8)
 COPY_BYTES = 8 << 20  # what is copied at once between disk and memory
 
 
@@ -97,7 +98,7 @@ class PixelStore:
             target = place[begin : begin + len(block)]
             images[target[target >= 0]] = block[target >= 0]
             begin += len(block)
-            self._blocks[index] = block[:0]  # each is let go as soon as it has been copied
+            self._blocks[index] = block = _NOTHING  # each is let go as soon as it has been copied
         return images, None
 
     def _exceeds(self, size: int) -> bool:

@@ -36,7 +36,11 @@ from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 TRAINED_SCHEMA = "plan int, member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
 _TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "ticket", "label")
 
-_VALIDATION_BATCH = 500
+REPORTED = {
+    *("member", "rows", "examples", "validationRows", "skippedRows", "classCounts", "fingerprint", "spilled"),
+    *("retries", "seconds", "size", "sha256"),
+}  # what the report of a member tells, beside its history or its failure
+
 _CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
 _SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
 
@@ -54,7 +58,7 @@ def train_members(
         Columns `BAG_COLUMNS`.
     plans : sequence of TrainingPlan
     members : sequence of int
-        The member of each partition; as often in turn as there are plans.
+        The member of each partition of the first plan; those of the next plans follow, in the same order.
     tell : callable, optional
 
     Yields
@@ -170,6 +174,8 @@ class Trainer:
         self._trainable = [variable.value for variable in variables]
         fused = program.optimizer == "adam"
         self._step: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
+        # As many rows at once as scoring has, by the size of an image.
+        self._validation_batch = min(500, max(8, _CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
         self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
@@ -235,7 +241,7 @@ class Trainer:
     def _validate(self, validation: Examples) -> Any:
         evaluate = self._evaluate(validation.images.dtype)
         totals: Any = (np.float32(0), np.float32(0))
-        for chunk in _chunks(validation, np.arange(len(validation)), _VALIDATION_BATCH):
+        for chunk in _chunks(validation, np.arange(len(validation)), self._validation_batch):
             totals = evaluate(*chunk, *totals)
         return totals
 
@@ -297,8 +303,8 @@ class Trainer:
     def _run_evaluation(self, images: Any, labels: Any, weights: Any, total_loss: Any, total_right: Any) -> Any:
         import tensorflow as tf
 
-        for begin in tf.range(0, tf.shape(labels)[0], _VALIDATION_BATCH):
-            span = slice(begin, begin + _VALIDATION_BATCH)
+        for begin in tf.range(0, tf.shape(labels)[0], self._validation_batch):
+            span = slice(begin, begin + self._validation_batch)
             output = self.network(tf.cast(images[span], tf.float32), training=False)
             total_loss += tf.reduce_sum(_cross_entropy(labels[span], output) * weights[span])
             total_right += _number_right(labels[span], output)
@@ -326,11 +332,12 @@ def _diverged(member: int, what: str, epoch: int) -> str:
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Images, labels and weights in an order, some whole batches at a time, so that a bag on disk stays there.
 
-    Weights are divided by their mean, so that they do not scale the learning rate.
+    Weights are divided by their mean over the order, so that they do not scale the learning rate.
     """
     weights = np.ones(len(examples), np.float32)
     if examples.weights is not None and len(examples):
-        mean = max(examples.weights.mean(dtype=np.float64), np.finfo(np.float32).tiny)
+        times = np.bincount(order, minlength=len(examples))  # an order sums alike however it is shuffled
+        mean = max((examples.weights * times.astype(np.float64)).sum() / len(order), np.finfo(np.float32).tiny)
         weights = (examples.weights / mean).astype(np.float32)
     step = _rows_at_once(examples.images, batch_size)
     for begin in range(0, len(order), step):

@@ -108,7 +108,7 @@ def decide_early(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> np
             softmax[rows] += output
         to_come = len(ensemble) - member - 1
         if to_come > member:
-            continue  # not even a class that has all votes is ahead by as many
+            continue  # not even a class that has all votes is ahead by more
         ranked = np.partition(counts[undecided], -2, axis=1)
         undecided = undecided[ranked[:, -1] - ranked[:, -2] <= to_come]
         if not len(undecided):

@@ -60,13 +60,15 @@ class Ensemble:
             for member in range(len(self)):
                 yield rows, member, self.output(member, block)[: rows.stop - begin]
 
-    def block(self, images: np.ndarray) -> np.ndarray:
-        """At most a block of images, filled up to one."""
+    def block(self, images: np.ndarray) -> Any:
+        """At most a block of images, filled up to one, as the tensor that all members are given."""
+        import tensorflow as tf
+
         block = np.zeros((self._block_rows, *images.shape[1:]), np.float32)
         block[: len(images)] = images
-        return block
+        return tf.constant(block)
 
-    def output(self, member: int, block: np.ndarray) -> np.ndarray:
+    def output(self, member: int, block: Any) -> np.ndarray:
         """A member's softmax for a block, with rows of no meaning where it was filled up."""
         network, weights = self._members[member]
         return network(weights, block)
@@ -91,7 +93,7 @@ class _Network:
 
         self._run = tf.function(run)
 
-    def __call__(self, weights: list[Any], block: np.ndarray) -> np.ndarray:
+    def __call__(self, weights: list[Any], block: Any) -> np.ndarray:
         return self._run(weights, block).numpy()
 
     def check(self, arrays: Sequence[np.ndarray], member: int) -> None:

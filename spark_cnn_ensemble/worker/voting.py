@@ -118,9 +118,7 @@ def decide_early(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> np
     return decide(counts, softmax, plan)
 
 
-def _gather(
-    ensemble: Ensemble, images: np.ndarray, rows: np.ndarray, block_rows: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _gather(ensemble: Ensemble, images: np.ndarray, rows: np.ndarray, block_rows: int) -> list[tuple[np.ndarray, Any]]:
     """Blocks of the images at `rows`, each with the rows that are in it."""
     parts = [rows[begin : begin + block_rows] for begin in range(0, len(rows), block_rows)]
     return [(part, ensemble.block(images[part])) for part in parts]

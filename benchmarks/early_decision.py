@@ -12,6 +12,11 @@ from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
 
 
+def prediction_alone(model):
+    """The model with no other output."""
+    return model.copy({model.rawPredictionCol: "", model.probabilityCol: ""})
+
+
 def main():
     """Fit 100 members, score in turn, compare."""
     spark = session()
@@ -23,10 +28,8 @@ def main():
     order = sorted(range(100), key=lambda member: -full.members[member].history["accuracy"][-1])
     models = {
         "all votes": full,
-        "until decided": full.copy({full.rawPredictionCol: "", full.probabilityCol: ""}),
-        "until decided, best members first": full.subset(order).copy(
-            {full.rawPredictionCol: "", full.probabilityCol: ""}
-        ),
+        "until decided": prediction_alone(full),
+        "until decided, best members first": prediction_alone(full.subset(order)),
     }
     rows = to_dataframe(spark, *test).repartition(2).cache()
     rows.count()

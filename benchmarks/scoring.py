@@ -122,6 +122,12 @@ def main():
         with get_context("spawn").Pool(CORES) as pool:
             return sum(pool.starmap(bare_loop, [(weights, plan, 5.0)] * CORES))
 
+    def transform():
+        through(
+            model.transform(rows.limit(2000).repartition(CORES))
+        )  # idle workers end after a minute, TensorFlow with them
+        return ROWS * MEMBERS / timed(lambda: through(model.transform(rows)))
+
     def in_keras(batch):
         with get_context("spawn").Pool(1) as pool:
             return pool.apply(keras_predict, (network_json, weights, batch))
@@ -135,7 +141,7 @@ def main():
         found = alternate(
             {
                 "bare loop, a process a core": in_processes,
-                "transform": lambda: ROWS * MEMBERS / timed(lambda: through(model.transform(rows))),
+                "transform": transform,
                 "Keras predict, batches of 32 (its default)": lambda: in_keras(32),
                 "Keras predict, batches of 1,024": lambda: in_keras(1024),
                 "predict_batch_udf, one a member": by_udf,

@@ -149,7 +149,7 @@ class HasNetwork(Params):
     )
     filters: Param[list[int]] = _param(
         "filters",
-        "built-in CNN: filters of each convolution, each followed by ReLU and 2x2 max-pooling (each >= 1).",
+        "built-in CNN: filters of each convolution, each followed by 2x2 max-pooling and ReLU (each >= 1).",
         TypeConverters.toListInt,
     )
     kernelSize: Param[int] = _param(

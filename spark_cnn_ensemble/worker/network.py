@@ -51,7 +51,7 @@ class Architecture:
     network : str
         A Keras model as JSON; "" for the built-in CNN, which the next four numbers describe.
     filters : tuple of int
-        Filters of each convolution, each followed by ReLU and 2x2 max-pooling.
+        Filters of each convolution, each followed by 2x2 max-pooling and ReLU.
     kernel_size, dense_units : int
     dropout_rate : float
     standardization : bool
@@ -167,8 +167,9 @@ def _built_in(architecture: Architecture, image: Any) -> Any:
     padding = "valid" if _survives_valid(architecture) else "same"
     hidden = image
     for index, filters in enumerate(architecture.filters):
-        hidden = layers.Conv2D(filters, kernel, padding=padding, activation="relu", name=f"convolution_{index}")(hidden)
+        hidden = layers.Conv2D(filters, kernel, padding=padding, name=f"convolution_{index}")(hidden)
         hidden = layers.MaxPooling2D(2, padding="same", name=f"pooling_{index}")(hidden)
+        hidden = layers.ReLU(name=f"relu_{index}")(hidden)  # as before pooling, on a quarter of the numbers
     hidden = layers.Flatten(name="flat")(hidden)
     hidden = layers.Dense(architecture.dense_units, activation="relu", name="dense")(hidden)
     if architecture.dropout_rate > 0:

@@ -177,6 +177,12 @@ def test_both_workers_take_part_and_the_package_comes_from_the_archive(cluster, 
     assert all("spark_cnn_ensemble.zip" in package for _, package in found)
 
 
+def test_a_driver_that_fits_and_scores_loads_no_tensorflow(far):
+    far.fit(**QUICK)
+    assert "resumed" in far.answer()
+    assert far.ask("[name for name in ('tensorflow', 'keras') if name in sys.modules]") == []
+
+
 def executor_of(pid, workers):
     """The executor whose Python worker this is: a child of Spark's worker."""
     return next(

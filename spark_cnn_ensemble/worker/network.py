@@ -282,11 +282,11 @@ def check_network(architecture: Architecture) -> None:
     Refusal
         Says what does not fit and how to mend it.
     """
+    if not architecture.network:
+        return
     import keras
     import numpy as np
 
-    if not architecture.network:
-        return
     network = _custom_network(architecture)
     doubled = [layer.name for layer in network.layers if type(layer).__name__ in _PREPROCESSING]
     if architecture.standardization and doubled:

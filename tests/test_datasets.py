@@ -289,13 +289,17 @@ def test_a_line_longer_than_any_read():
     assert blocks == [[(0, text[:-2])], []]
 
 
-def test_partitions_are_few_and_even():
+@pytest.mark.parametrize(
+    ("slots", "chunk", "read", "count"),
+    [(1, 5000, 10, 1), (2, 5000, 10, 2), (2, 300, 10, 4), (4, 300, 10, 4), (50, 300, 10, 50), (50, 300, 300, 4)],
+)
+def test_partitions_are_few_and_even_and_keep_the_slots_busy(slots, chunk, read, count):
     files = [text_matrix._Range(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
-    parts = text_matrix._cut(files, 300)
-    assert [sum(r.stop - r.start for r in part) for part in parts] == [250, 250, 250, 250]
+    parts = text_matrix._cut(files, slots, chunk, read)
+    assert [sum(r.stop - r.start for r in part) for part in parts] == [1000 // count] * count
     joined = [(r.name, at) for part in parts for r in part for at in range(r.start, r.stop)]
     assert joined == [(file.name, at) for file in files for at in range(file.stop)]
-    assert text_matrix._cut([], 300) == []
+    assert text_matrix._cut([], slots, chunk, read) == []
 
 
 def parsed(parse, tokens, columns=1, sep=" "):
@@ -362,7 +366,7 @@ def test_fixed_width_leaves_everything_else_to_arrow():
 
 def read_here(path, label="last", sep=" ", scale=1.0):
     """What `read_text_matrix` reads, by the same data source in this process: (ids, features, labels)."""
-    source = text_matrix.TextMatrixSource(text_matrix._options(path, label, sep, scale))
+    source = text_matrix.TextMatrixSource(text_matrix._options(path, label, sep, scale, slots=2))
     reader = source.reader(source.schema())
     batches = [batch for part in reader.partitions() for batch in reader.read(part)]
     table = pa.Table.from_batches(batches)
@@ -376,7 +380,7 @@ def test_what_was_written_is_read(spark, tmp_path, some):
     write_text_matrix(tmp_path / "m", x, y)
     frame = read_text_matrix(spark, tmp_path / "m")
     assert frame.dtypes == [("id", "bigint"), ("features", "array<float>"), ("label", "int")]
-    assert frame.rdd.getNumPartitions() == 1
+    assert frame.rdd.getNumPartitions() == 2  # of 3 MB, one a slot
     once, again = as_set(frame), as_set(read_text_matrix(spark, str(tmp_path / "m")))
     assert once == again and len(once) == 300
     ids, features, labels = read_here(tmp_path / "m")

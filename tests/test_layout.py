@@ -126,14 +126,15 @@ ALLOWED = {
     "__main__": {"cli"},
 }
 
-# What leans on classic Spark, and where alone it may stand. The command line may ask the context for its cores.
+# What leans on classic Spark, and where alone it may stand. The reader of text, the demo and the command line
+# may ask the context for its cores.
 IN_ONE_PLACE = {
     "_jvm": {"filesystem", "transport"},
     "_jsc": {"filesystem", "progress"},
     "broadcast": {"transport"},
     "accumulator": {"progress"},
     "addFile": {"transport"},
-    "sparkContext": {"filesystem", "progress", "transport", "demo", "cli"},
+    "sparkContext": {"filesystem", "progress", "transport", "text_matrix", "demo", "cli"},
     "rdd": set(),
     "parallelize": set(),
 }

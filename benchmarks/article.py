@@ -29,7 +29,8 @@ FIXED.update(rawPredictionCol="", probabilityCol="")  # the hard vote alone, whi
 BIG = {"bagging": "subsample", "subsamplingRate": 0.1, "precision": "bfloat16", "batchSize": 100, "learningRate": 3e-3}
 SHARES = {"numMembers": 100, "batchSize": 25, "learningRate": 2e-3, "precision": "bfloat16"}
 RUNS = [
-    ("5 members of 10 %, 4 epochs", {**BIG, "numMembers": 5, "epochs": 4}),
+    ("4 members of 10 %, 3 epochs", {**BIG, "numMembers": 4, "epochs": 3}),
+    ("6 members of 10 %, 4 epochs", {**BIG, "numMembers": 6, "epochs": 4}),
     ("100 members of 1 %, 2 epochs", {**SHARES, "epochs": 2}),
     ("100 members of 1 %, 3 epochs", {**SHARES, "epochs": 3}),
     ("100 members of 1 %, 5 epochs", {**SHARES, "epochs": 5}),

@@ -38,7 +38,7 @@ def main():
     for seed in range(SEEDS):
         order = np.random.default_rng(seed).permutation(len(x))
         digits.append([to_dataframe(spark, x[rows], y[rows]) for rows in (order[300:], order[:300])])
-    common = {"numClasses": 10, "oobSampleSize": 0, "verbose": 0}
+    common = {"numClasses": 10, "oobSampleSize": 0, "verbose": 0, "minMembers": 1}  # some change may let one diverge
     for_mnist = {**common, "inputShape": [28, 28, 1]}
     for_digits = {**common, "inputShape": [8, 8, 1], "epochs": 20, "batchSize": 25}
     for_digits.update(bagging="subsample", subsamplingRate=0.5)

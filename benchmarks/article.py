@@ -34,6 +34,7 @@ RUNS = [
     ("100 members of 1 %, 2 epochs", {**SHARES, "epochs": 2}),
     ("100 members of 1 %, 3 epochs", {**SHARES, "epochs": 3}),
     ("100 members of 1 %, 5 epochs", {**SHARES, "epochs": 5}),
+    ("100 members of 1 %, 5 epochs, twice the filters", {**SHARES, "epochs": 5, "filters": [32, 64]}),
 ]
 
 

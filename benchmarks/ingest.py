@@ -42,7 +42,7 @@ def main():
     for name, times in seconds.items():
         lines.append(f"| {name} | {statistics.median(times[1:]):.2f} ({min(times[1:]):.2f} to {max(times[1:]):.2f}) |")
     ratios = [other / ours for ours, other in zip(*(times[1:] for times in seconds.values()), strict=True)]
-    lines.append(f"\nRatio, pair by pair: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}). ")
+    lines.append(f"\nRatio, pair by pair: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}).")
     lines.append(f"Written by `write_text_matrix` in {written:.1f} s.")
     record("Reading the text matrix", __doc__.split("\n\n", 1)[1].strip(), "\n".join(lines))
 

@@ -1,9 +1,10 @@
 """Scoring: `transform` against the bare loop, Keras' `predict`, and pyspark's `predict_batch_udf`.
 
 Claim: `transform` scores at least 90 % of the rows a second of a bare loop over the same compiled members in a process
-a core, and at least 3 times those of `model.predict`, member after member, and of a `predict_batch_udf` as pyspark's
-documentation shows it. 10 members of the default network, float32; rows of 784 floats, cached by Spark, all in turn, 5
-times after a warm-up; thousands of rows x members a second, median (minimum to maximum).
+a core, and at least 3 times those of `model.predict` with its default batches, member after member, and of a
+`predict_batch_udf` as pyspark's documentation shows it. 10 members of the default network, float32; rows of 784 floats,
+cached by Spark, all in turn, 5 times after a warm-up; thousands of rows x members a second, median (minimum to
+maximum).
 """
 
 import json

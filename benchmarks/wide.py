@@ -114,9 +114,11 @@ if __name__ == "__main__":
         most, end = {}, threading.Event()
         watcher = threading.Thread(target=watch, args=(most, end))
         watcher.start()
-        found = {"fit": fit, "score": score}[sys.argv[1]](sys.argv[2])
-        end.set()
-        watcher.join()
+        try:
+            found = {"fit": fit, "score": score}[sys.argv[1]](sys.argv[2])
+        finally:
+            end.set()
+            watcher.join()
         print(json.dumps([found, most]))
     else:
         main()

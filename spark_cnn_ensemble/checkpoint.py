@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.filesystem import HadoopFiles, refuse_pattern
-from spark_cnn_ensemble.transport import collect_weights
+from spark_cnn_ensemble.transport import SMALL_ROW_GROUPS, collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
 from spark_cnn_ensemble.worker.member import digest
 from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
@@ -134,7 +134,7 @@ class Checkpoint:
         """Train, and keep each member as soon as its task ends."""
         # Version 2 of Hadoop's committer moves a task's file to its place when the task ends, version 1 with the job.
         writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
-        writer.parquet(f"{self._path}/attempt={self._attempt}")
+        writer.options(**SMALL_ROW_GROUPS).parquet(f"{self._path}/attempt={self._attempt}")
 
     def trained(self) -> DataFrame:
         """What this attempt wrote."""

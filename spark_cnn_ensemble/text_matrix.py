@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["read_text_matrix"]
 
 # These travel to the workers as options. 1 MiB of text, with what is made of it, stays in a core's cache.
-_CHUNK_BYTES = 256 << 20  # of text in one Spark partition at most: each costs 0.1 s, whatever is in it
+_CHUNK_BYTES = 64 << 20  # of text in one Spark partition at most
+_LOCAL_CHUNK_BYTES = 256 << 20  # where all slots are known: each partition costs 0.1 s, whatever is in it
 _READ_BYTES = 4 << 20  # asked of the filesystem at once
 _BLOCK_BYTES = 1 << 20  # parsed at once, and one Arrow batch
 _LONGEST_LINE = 1 << 30  # Arrow's strings end at 2 GiB
@@ -88,14 +89,19 @@ def read_text_matrix(
         columns than in the first line, a token that is not a number, a label that is not a whole number.
         Past the first line this is raised on an executor, and stands in the text of Spark's exception.
     """
-    options = _options(path, label, sep, scale, spark.sparkContext.defaultParallelism)
+    context = spark.sparkContext
+    # Of a cluster's executors, some may not be there yet.
+    chunk = _LOCAL_CHUNK_BYTES if context.master.startswith("local") else _CHUNK_BYTES
+    options = _options(path, label, sep, scale, max(1, context.defaultParallelism), chunk)
     if spark not in _sessions_with_source:  # Spark would log a second registration as a warning
         spark.dataSource.register(TextMatrixSource)
         _sessions_with_source.add(spark)
     return spark.read.format(TextMatrixSource.name()).options(**options).load()
 
 
-def _options(path: str | os.PathLike[str], label: str | None, sep: str, scale: float, slots: int) -> dict[str, str]:
+def _options(
+    path: str | os.PathLike[str], label: str | None, sep: str, scale: float, slots: int, chunk: int
+) -> dict[str, str]:
     """`TextMatrixSource`'s options, once the arguments and the first row are known to be good."""
     if label not in ("last", "first", None):
         raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
@@ -111,7 +117,7 @@ def _options(path: str | os.PathLike[str], label: str | None, sep: str, scale: f
     layout = Layout(len(line.split(sep.encode())), sep, label, float(scale))
     if fault := line_fault(line, layout):
         raise ValueError(f"{name}, first row: {fault}; correct or remove it, or give its sep and label.")
-    sizes = {"slots": slots, "chunk": _CHUNK_BYTES, "read": _READ_BYTES, "block": _BLOCK_BYTES}
+    sizes = {"slots": slots, "chunk": chunk, "read": _READ_BYTES, "block": _BLOCK_BYTES}
     return {"root": root} | {key: repr(value) for key, value in (layout._asdict() | sizes).items()}
 
 
@@ -170,7 +176,7 @@ def _first_row(root: str) -> tuple[str, bytes]:
 def _cut(files: list[_Range], slots: int, chunk: int, read: int) -> list[list[_Range]]:
     """Even ranges for each Spark partition: of `chunk` bytes at most, as many as keep all `slots` busy to the end.
 
-    There are fewer than slots where they would be smaller than `read`.
+    There are fewer than slots where the files do not have `read` bytes for each.
     """
     total = sum(file.stop for file in files)
     count = min(math.ceil(math.ceil(total / chunk) / slots) * slots, math.ceil(total / read))

@@ -22,6 +22,9 @@ from spark_cnn_ensemble.worker.voting import PARTS_SCHEMA, broadcast_weights, me
 
 GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB takes several times this
 
+# Options for Parquet that holds parts. Its writer would first look at what it holds after 100 rows: 400 MiB a task.
+SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
+
 
 def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, bytes]:
     """Bring members' weights to the driver, in jobs of about `GROUP_BYTES`.
@@ -85,7 +88,7 @@ class Broadcasts:
         tasks = min(count, self.slots(spark))
         members = spark.range(0, count, 1, tasks)
         parts = functools.partial(member_parts, weights_of=self.weights_of(spark))
-        members.mapInPandas(parts, PARTS_SCHEMA).write.parquet(path)
+        members.mapInPandas(parts, PARTS_SCHEMA).write.options(**SMALL_ROW_GROUPS).parquet(path)
 
 
 # Files that PySpark made of broadcasts, each with a weak reference to the object of the JVM that needs it.

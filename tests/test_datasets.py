@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import os
 import re
 import shutil
@@ -56,7 +57,7 @@ def some():
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Files cut into many partitions, partitions into many reads, reads into many blocks."""
-    monkeypatch.setattr(text_matrix, "_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(text_matrix, "_LOCAL_CHUNK_BYTES", 1000)
     monkeypatch.setattr(text_matrix, "_READ_BYTES", 300)
     monkeypatch.setattr(text_matrix, "_BLOCK_BYTES", 100)
 
@@ -291,12 +292,17 @@ def test_a_line_longer_than_any_read():
 
 @pytest.mark.parametrize(
     ("slots", "chunk", "read", "count"),
-    [(1, 5000, 10, 1), (2, 5000, 10, 2), (2, 300, 10, 4), (4, 300, 10, 4), (50, 300, 10, 50), (50, 300, 300, 4)],
+    [
+        *((1, 5000, 10, 1), (2, 5000, 10, 2), (2, 300, 10, 4), (4, 300, 10, 4), (50, 300, 10, 50), (50, 300, 300, 4)),
+        *((3, 5000, 10, 3), (7, 5000, 10, 7)),
+    ],
 )
 def test_partitions_are_few_and_even_and_keep_the_slots_busy(slots, chunk, read, count):
     files = [text_matrix._Range(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
     parts = text_matrix._cut(files, slots, chunk, read)
-    assert [sum(r.stop - r.start for r in part) for part in parts] == [1000 // count] * count
+    size = math.ceil(1000 / count)
+    sizes = [sum(r.stop - r.start for r in part) for part in parts]
+    assert sizes == [size] * (count - 1) + [1000 - size * (count - 1)]
     joined = [(r.name, at) for part in parts for r in part for at in range(r.start, r.stop)]
     assert joined == [(file.name, at) for file in files for at in range(file.stop)]
     assert text_matrix._cut([], slots, chunk, read) == []

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from conftest import small
 from PIL import Image
+from pyarrow.parquet import ParquetFile
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
-from spark_cnn_ensemble.worker.member import load_tensorflow
+from spark_cnn_ensemble.worker.member import PART_BYTES, load_tensorflow
 
 OUTPUTS = ["rawPrediction", "probability", "prediction"]
 
@@ -184,6 +185,18 @@ def test_models_of_two_architectures_join(model, other, test, pixels, tmp_path):
     loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "joined"))
     again = scored(loaded, test)
     assert all(np.array_equal(again[name], found[name]) for name in OUTPUTS)
+
+
+def test_large_members_are_written_in_small_row_groups(train, tmp_path):
+    """The JVM holds a row group in its heap while it writes one, and while it reads one."""
+    classifier = small(numMembers=1, denseUnits=150_000, checkpointDir=str(tmp_path / "checkpoint"))
+    classifier.fit(train).save(str(tmp_path / "model"))
+    for pattern in ("checkpoint/*/*.parquet", "model/members/*.parquet"):
+        (file,) = tmp_path.glob(pattern)
+        metadata = ParquetFile(file).metadata
+        sizes = [metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)]
+        assert sum(sizes) > 10 * PART_BYTES
+        assert max(sizes) < 6 * PART_BYTES
 
 
 # ------------------------------------------------------------------------------------ evaluation

@@ -1,10 +1,12 @@
 """The defaults of the network and of training, one changed at a time.
 
-Claim: no single change of a default gives more accuracy for the same seconds on both MNIST and scikit-learn's digits.
-Training rows only: of MNIST 50,000 to fit (10 disjoint bags, 5 epochs) and 10,000 to score, one run; of the digits
-1,137 to fit (10 members, half of the rows each, 20 epochs, batches of 25) and 300 to score, mean of 5 draws. Images as
-small as the digits' are padded. Seconds of `fit` in a session that has trained before; a change of the network or of a
-step adds its tracing.
+Claim: of the network's defaults (filters, kernelSize, denseUnits, dropoutRate) no single change gives more accuracy for
+the same seconds on both MNIST and scikit-learn's digits, by more than chance (standard error of as many rows: 0.15
+points on MNIST, 0.4 on the digits). Those of training are what users of Keras know; here is what they cost. Training
+rows only: of MNIST 50,000 to fit (10 disjoint bags, 5 epochs) and 10,000 to score, one run; of the digits 1,137 to fit
+(10 members, half of the rows each, 20 epochs, batches of 25) and 300 to score, mean of 5 draws. Images as small as the
+digits' are padded. Seconds of `fit` in a session that has trained before; a change of the network or of a step adds its
+tracing.
 """
 
 import numpy as np

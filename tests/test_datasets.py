@@ -372,7 +372,9 @@ def test_fixed_width_leaves_everything_else_to_arrow():
 
 def read_here(path, label="last", sep=" ", scale=1.0):
     """What `read_text_matrix` reads, by the same data source in this process: (ids, features, labels)."""
-    source = text_matrix.TextMatrixSource(text_matrix._options(path, label, sep, scale, slots=2))
+    source = text_matrix.TextMatrixSource(
+        text_matrix._options(path, label, sep, scale, 2, text_matrix._LOCAL_CHUNK_BYTES)
+    )
     reader = source.reader(source.schema())
     batches = [batch for part in reader.partitions() for batch in reader.read(part)]
     table = pa.Table.from_batches(batches)

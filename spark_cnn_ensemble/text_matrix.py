@@ -91,7 +91,7 @@ def read_text_matrix(
     """
     context = spark.sparkContext
     # Of a cluster's executors, some may not be there yet.
-    chunk = _LOCAL_CHUNK_BYTES if context.master.startswith("local") else _CHUNK_BYTES
+    chunk = _LOCAL_CHUNK_BYTES if str(context.master).startswith("local") else _CHUNK_BYTES
     options = _options(path, label, sep, scale, max(1, context.defaultParallelism), chunk)
     if spark not in _sessions_with_source:  # Spark would log a second registration as a warning
         spark.dataSource.register(TextMatrixSource)

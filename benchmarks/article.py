@@ -30,6 +30,10 @@ BIG = {"bagging": "subsample", "subsamplingRate": 0.1, "precision": "bfloat16", 
 SHARES = {"numMembers": 100, "batchSize": 25, "learningRate": 2e-3, "precision": "bfloat16"}
 RUNS = [
     ("4 members of 10 %, 3 epochs", {**BIG, "numMembers": 4, "epochs": 3}),
+    (
+        "4 members of 10 %, 3 epochs, batches of 50",
+        {**BIG, "numMembers": 4, "epochs": 3, "batchSize": 50, "learningRate": 2e-3},
+    ),
     ("6 members of 10 %, 4 epochs", {**BIG, "numMembers": 6, "epochs": 4}),
     ("100 members of 1 %, 2 epochs", {**SHARES, "epochs": 2}),
     ("100 members of 1 %, 3 epochs", {**SHARES, "epochs": 3}),

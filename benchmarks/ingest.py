@@ -1,4 +1,4 @@
-"""Reading the text matrix: this library's data source against Spark's own expressions.
+"""Reading the text matrix: this library's reader against Spark's own expressions.
 
 Claim: `read_text_matrix` reads 1.178 GB of text (MNIST's 60,000 rows as `numpy.savetxt` writes them) at least 1.5 times
 as fast as `split` and `cast`. Both into Spark's "noop" sink, in turn, 5 times after one warm-up; median (minimum to

@@ -23,7 +23,7 @@ from spark_cnn_ensemble.datasets import (
     to_dataframe,
     write_text_matrix,
 )
-from spark_cnn_ensemble.worker import text_lines
+from spark_cnn_ensemble.worker import text_files, text_lines
 
 MNIST = Path(datasets.__file__).parent.parent / "data" / "mnist"
 
@@ -276,7 +276,7 @@ def test_every_line_is_in_the_chunk_of_its_first_byte(end):
             seen = []
             for start in range(0, len(text), chunk):
                 stop = min(len(text), start + chunk)
-                for offset, lines in text_matrix._blocks(io.BytesIO(text), start, stop, read, block):
+                for offset, lines in text_files.blocks(io.BytesIO(text), start, stop, read, block):
                     assert text[offset : offset + len(lines)] == lines
                     inner = [offset + i + 1 for i, byte in enumerate(lines[:-1]) if byte == ord("\n")]
                     assert all(start <= at < stop for at in [offset, *inner])
@@ -286,7 +286,7 @@ def test_every_line_is_in_the_chunk_of_its_first_byte(end):
 
 def test_a_line_longer_than_any_read():
     text = b"1" * 1_000_000 + b"\n2\n"
-    blocks = [list(text_matrix._blocks(io.BytesIO(text), start, start + 500_000, 1000, 1000)) for start in (0, 500_000)]
+    blocks = [list(text_files.blocks(io.BytesIO(text), start, start + 500_000, 1000, 1000)) for start in (0, 500_000)]
     assert blocks == [[(0, text[:-2])], []]
 
 
@@ -298,14 +298,15 @@ def test_a_line_longer_than_any_read():
     ],
 )
 def test_partitions_are_few_and_even_and_keep_the_slots_busy(slots, chunk, read, count):
-    files = [text_matrix._Range(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
-    parts = text_matrix._cut(files, slots, chunk, read)
-    size = math.ceil(1000 / count)
+    files = [text_files.Span(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
+    size = text_matrix._part_bytes(1000, slots, chunk, read)
+    assert size == math.ceil(1000 / count)
+    parts = [text_files.spans(files, i * size, (i + 1) * size) for i in range(count)]
     sizes = [sum(r.stop - r.start for r in part) for part in parts]
     assert sizes == [size] * (count - 1) + [1000 - size * (count - 1)]
     joined = [(r.name, at) for part in parts for r in part for at in range(r.start, r.stop)]
     assert joined == [(file.name, at) for file in files for at in range(file.stop)]
-    assert text_matrix._cut([], slots, chunk, read) == []
+    assert text_files.spans(files, 1000, 1000 + size) == []
 
 
 def parsed(parse, tokens, columns=1, sep=" "):
@@ -371,14 +372,10 @@ def test_fixed_width_leaves_everything_else_to_arrow():
 
 
 def read_here(path, label="last", sep=" ", scale=1.0):
-    """What `read_text_matrix` reads, by the same data source in this process: (ids, features, labels)."""
-    source = text_matrix.TextMatrixSource(
-        text_matrix._options(path, label, sep, scale, 2, text_matrix._LOCAL_CHUNK_BYTES)
-    )
-    reader = source.reader(source.schema())
-    batches = [batch for part in reader.partitions() for batch in reader.read(part)]
-    table = pa.Table.from_batches(batches)
-    assert table.column_names == source.schema().names
+    """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
+    matrix, count = text_matrix._plan(path, label, sep, scale, 2, text_matrix._LOCAL_CHUNK_BYTES)
+    table = pa.Table.from_batches(text_files.read_parts([pa.record_batch({"part": range(count)})], matrix))
+    assert table.column_names == text_matrix._schema(label).names
     features = np.array(table["features"].to_pylist(), np.float32)
     return table["id"].to_numpy(), features, None if label is None else table["label"].to_numpy()
 
@@ -559,7 +556,7 @@ def test_reading_refuses_places(spark, tmp_path, monkeypatch):
     write(tmp_path, "a.txt.gz", "1 2\n")
     with pytest.raises(ValueError, match=r"a\.txt\.gz in .* is compressed; unpack it first"):
         read_text_matrix(spark, tmp_path)
-    monkeypatch.setattr(text_matrix, "_LONGEST_LINE", 1000)
+    monkeypatch.setattr(text_files, "_LONGEST_LINE", 1000)
     write(tmp_path, "b/a.txt", "1" * 1_000_000)
     with pytest.raises(ValueError, match="longer than 1 GiB"):
         read_text_matrix(spark, tmp_path / "b")
@@ -567,11 +564,35 @@ def test_reading_refuses_places(spark, tmp_path, monkeypatch):
 
 def test_a_folder_that_changes_after_the_call(spark, tmp_path):
     write(tmp_path, "a.txt", "1 2\n" * 10)
-    grown, gone = (read_text_matrix(spark, tmp_path) for _ in range(2))
-    write(tmp_path, "b.txt", "3 4\n")
-    assert grown.count() == 11
-    shutil.rmtree(tmp_path)
-    with pytest.raises(PySparkException, match="FileNotFoundError: Nothing is at"):
-        gone.count()  # Spark plans the read
-    with pytest.raises(PySparkException, match=r"a\.txt is not on .*; put the files where all executors see"):
-        grown.count()  # Spark knows the files from before
+    write(tmp_path, "b.txt", "1 2\n" * 10)
+    frame = read_text_matrix(spark, tmp_path)
+    write(tmp_path, "c.txt", "3 4\n")
+    assert frame.count() == 20
+    write(tmp_path, "a.txt", "1 2\n" * 20)
+    assert frame.count() == 20
+    write(tmp_path, "a.txt", "1 2\n" * 5)
+    assert frame.count() == 15
+    os.remove(tmp_path / "b.txt")
+    with pytest.raises(PySparkException, match=r"b\.txt is not on .*; put the files where all executors see"):
+        frame.count()
+
+
+@pytest.mark.parametrize(("threshold", "broadcast"), [("200k", False), ("2m", True)])
+def test_spark_knows_about_how_large_the_text_is(spark, tmp_path, some, capsys, threshold, broadcast):
+    write_text_matrix(tmp_path / "m", *some)  # 5.9 MB, that is 0.9 MB of floats
+    frame = read_text_matrix(spark, tmp_path / "m")
+    spark.conf.set("spark.sql.autoBroadcastJoinThreshold", threshold)
+    try:
+        frame.join(frame.select("id"), "id").explain()
+    finally:
+        spark.conf.unset("spark.sql.autoBroadcastJoinThreshold")
+    assert ("BroadcastHashJoin" in capsys.readouterr().out) == broadcast
+
+
+def test_spark_takes_no_part_for_one_row(spark, tmp_path):
+    write(tmp_path, "a.txt", "".join(f"{i} {i % 3}\n" for i in range(20)))
+    frame = read_text_matrix(spark, tmp_path)
+    assert frame.rdd.getNumPartitions() == 1
+    assert frame.limit(7).count() == 7 and frame.select("label").distinct().count() == 3
+    assert [row.label for row in frame.orderBy("features").take(4)] == [0, 1, 2, 0]
+    assert frame.coalesce(1).count() == frame.where("label < 9").count() == 20

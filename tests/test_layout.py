@@ -22,6 +22,7 @@ ALLOWED = {
     "worker.refusal": set(),
     "worker.augmentation": set(),
     "worker.text_lines": set(),
+    "worker.text_files": {"worker.text_lines"},
     "worker.optimizers": set(),
     "worker.network": {"worker.refusal"},
     "worker.pixels": {"worker.refusal"},
@@ -109,7 +110,7 @@ ALLOWED = {
         "worker.member",
         "worker.network",
     },
-    "text_matrix": {"worker.text_lines"},
+    "text_matrix": {"worker.text_files", "worker.text_lines"},
     "datasets": {"text_matrix"},
     "demo": {"datasets", "estimator", "model"},
     "cli": {

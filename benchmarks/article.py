@@ -26,13 +26,13 @@ COPIES = 10
 NEEDED = 30 << 30  # bytes of disk: the folder, the shuffle, and room
 FIXED = {"numClasses": 10, "inputShape": [28, 28, 1], "idCol": "id", "randomShift": 2, "verbose": 0}
 FIXED.update(rawPredictionCol="", probabilityCol="")  # the hard vote alone, which stops when it is decided
-BIG = {"bagging": "subsample", "subsamplingRate": 0.1, "precision": "bfloat16", "batchSize": 100, "learningRate": 3e-3}
+BIG = {"bagging": "subsample", "subsamplingRate": 0.1, "precision": "bfloat16", "batchSize": 50, "learningRate": 4e-3}
 SHARES = {"numMembers": 100, "batchSize": 25, "learningRate": 2e-3, "precision": "bfloat16"}
 RUNS = [
     ("4 members of 10 %, 3 epochs", {**BIG, "numMembers": 4, "epochs": 3}),
     (
-        "4 members of 10 %, 3 epochs, batches of 50",
-        {**BIG, "numMembers": 4, "epochs": 3, "batchSize": 50, "learningRate": 2e-3},
+        "4 members of 10 %, 3 epochs, batches of 100",
+        {**BIG, "numMembers": 4, "epochs": 3, "batchSize": 100, "learningRate": 3e-3},
     ),
     ("6 members of 10 %, 4 epochs", {**BIG, "numMembers": 6, "epochs": 4}),
     ("100 members of 1 %, 2 epochs", {**SHARES, "epochs": 2}),

@@ -40,7 +40,10 @@ class Features:
     cells: Column
     fault: Column
     name: Column  # what the user knows the row by, or null
-    content: Column  # what identifies the row where nothing else does: the same for all forms of arrays
+
+    def content(self, cells: Column) -> Column:
+        """What identifies a row of such cells where nothing else does: the same for all forms of arrays."""
+        return cells.cast("array<float>") if self.pixels.form == "array" else cells
 
 
 def column(name: str) -> Column:
@@ -117,8 +120,7 @@ def features(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Feat
             )
             .when(F.length(cells) != pixels.size, F.lit("is an image whose data is cut short"))
         )
-    content = cells.cast("array<float>") if form == "array" else cells
-    return Features(pixels, cells, F.concat(F.lit(f"column '{name}' "), fault), origin, content)
+    return Features(pixels, cells, F.concat(F.lit(f"column '{name}' "), fault), origin)
 
 
 def cells_of_known_size(features: Features, refuse: bool) -> Column:

@@ -107,21 +107,24 @@ def bag_rows(
         F.count(F.when(sound & ~used, 1)).alias("unused"),
         F.approx_count_distinct(F.when(sound, key)).alias("keys"),
     )
-    return bagging.draw(wire.where(sound).drop("fault")).select(*BAG_COLUMNS)
+    # Hashing the pixels is what takes longest here, so rows of no bag are spared it.
+    content = F.xxhash64(source.features.content(F.col("features")), "label", "weight")
+    bagged = wire.where(sound & (F.size("bags") > 0)).drop("fault")
+    bagged = bagged.withColumn("content_key", key if source.identity is None else content)
+    return bagging.draw(bagged).select(*BAG_COLUMNS)
 
 
 def _wire(dataset: DataFrame, source: Source, num_classes: int, skip_invalid: bool) -> DataFrame:
     """Select, cast and rename; the column fault is null where a row can be used."""
     features, label, weight = source.features, source.label, source.weight
     faults = [features.fault, rows.label_fault(label, source.label_name, num_classes)]
-    hashed = [features.content, label]
+    hashed = [features.content(features.cells), label]
     name = features.name
     if weight is not None:
         assert source.weight_name is not None
         faults.append(rows.weight_fault(weight, source.weight_name))
         hashed.append(weight)
-    content_key = F.xxhash64(*hashed)
-    row_key = content_key
+    row_key = F.xxhash64(*hashed)
     if source.identity is not None:
         row_key = F.xxhash64(source.identity)
         name = F.concat(F.lit(f"{source.identity_name}="), source.identity.cast("string"))
@@ -129,7 +132,6 @@ def _wire(dataset: DataFrame, source: Source, num_classes: int, skip_invalid: bo
     classes = label.cast("int")  # fails on what is no number of 32 bits, so it must not see a faulty label
     return dataset.select(
         row_key.alias("row_key"),
-        content_key.alias("content_key"),
         (F.when(fault.isNull(), classes) if skip_invalid else rows.refusing(classes, fault, name)).alias("label"),
         (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
         (F.lit(False) if source.validates is None else source.validates).alias("validates"),

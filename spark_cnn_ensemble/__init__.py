@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
+    from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
+    from spark_cnn_ensemble.fit_result import MemberSummary
     from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
-    from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, OutOfBag
+    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
+    from spark_cnn_ensemble.votes import OutOfBag
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "CNNEnsembleClassifier": "estimator",
     "CNNEnsembleClassificationModel": "model",
-    "CNNEnsembleEvaluation": "votes",
+    "CNNEnsembleEvaluation": "evaluation",
     "CNNEnsembleTrainingSummary": "summary",
-    "MemberSummary": "summary",
+    "MemberSummary": "fit_result",
     "OutOfBag": "votes",
 }
 

@@ -21,13 +21,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType, StringType
 
-from spark_cnn_ensemble.datasets import read_text_matrix
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
+from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.persistence import check_target, write_whole
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
-from spark_cnn_ensemble.votes import CNNEnsembleEvaluation
+from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"
@@ -76,11 +77,8 @@ def session(master: str | None = None) -> SparkSession:
     builder = SparkSession.builder.appName(_PROGRAM).config("spark.ui.showConsoleProgress", "false")
     if master is not None:
         builder = builder.master(master)
-    if (master or os.environ.get("MASTER", "local")).startswith("local"):
-        # Spark would start the python3 of PATH, which need not have this package.
-        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     spark = builder.getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
+    engine_of(spark).quieten()
     return spark
 
 

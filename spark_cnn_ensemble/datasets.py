@@ -7,13 +7,12 @@ benchmarks, tests and the command line; nothing else in the package needs it.
 
 from __future__ import annotations
 
-import functools
 import gzip
 import hashlib
 import os
-import re
-import shutil
 import zlib
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, distribution
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from spark_cnn_ensemble.text_matrix import read_text_matrix
+from spark_cnn_ensemble.text.arrays import check_images, check_labels
+from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.text.writer import write_text_matrix
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -45,7 +46,6 @@ _SPARK_TYPES = {
     "float32": pa.float32(),
     "float64": pa.float64(),
 }
-_WIDTH = 25  # bytes of a non-negative number in '%.18e' with a two-digit exponent, and of its separator
 
 
 def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays]:
@@ -54,7 +54,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Where the files and their ``SHA256SUMS`` are; default: ``data/mnist`` beside the package.
+        Where the files and their ``SHA256SUMS`` are; default: the copy that comes with this package.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     ValueError
         If a file is damaged: its uncompressed bytes do not have the SHA-256 that ``SHA256SUMS`` tells.
     """
-    here = Path(__file__).parent.parent / "data" / "mnist" if folder is None else Path(folder)
+    here = _bundled_mnist() if folder is None else Path(folder)
     sums = here / "SHA256SUMS"
     if not sums.is_file():
         raise FileNotFoundError(f"{sums} is missing; give the folder that holds it and MNIST's four files.")
@@ -77,6 +77,17 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     x_train, y_train, x_test, y_test = (_read_idx(here / f"{name}.gz", known.get(name)) for name in names)
     return (x_train, y_train), (x_test, y_test)
+
+
+def _bundled_mnist() -> Path:
+    """``data/mnist`` of a clone, or the folder that the wheel installs."""
+    clone = Path(__file__).parent.parent / "data" / "mnist"
+    if not clone.is_dir():
+        with suppress(PackageNotFoundError):
+            for file in distribution("spark_cnn_ensemble").files or ():
+                if file.parts[-3:] == ("spark_cnn_ensemble", "mnist", "SHA256SUMS"):
+                    return Path(str(file.locate())).parent
+    return clone
 
 
 def _read_idx(path: Path, digest: str | None) -> np.ndarray:
@@ -152,8 +163,8 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     The rows stay in the driver's heap (94 MB for MNIST), which is 1 GB unless ``spark.driver.memory`` says
     otherwise: put larger data into files.
     """
-    images = _check_images(x)
-    labels = None if y is None else _check_labels(y, len(images))
+    images = check_images(x)
+    labels = None if y is None else check_labels(y, len(images))
     if images.dtype.name not in _SPARK_TYPES:
         raise ValueError(f"x holds {images.dtype}, which no numeric type of Spark holds; convert it to float64.")
     element = _SPARK_TYPES[images.dtype.name]
@@ -176,122 +187,3 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
             columns.append(pa.array(labels[start : start + step].astype(np.int32)))
         batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
     return spark.createDataFrame(pa.Table.from_batches(batches))
-
-
-def write_text_matrix(
-    path: str | os.PathLike[str], x: ArrayLike, y: ArrayLike, copies: int = 1, label: str = "last"
-) -> None:
-    """Write images and labels as text, byte for byte as ``numpy.savetxt(file, numpy.column_stack(...))``.
-
-    Each number is written as ``'%.18e'``, with one space between two numbers and one row a line: 25 bytes a
-    number, so that MNIST's 60,000 rows make 1.178 GB. Each copy is a file of its own, ``part-00000.txt`` and
-    so on, which has this name only once it is whole.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        A local folder; made if absent, and refused unless empty.
-    x : array_like, shape (rows, ...)
-        Real numbers; each row is flattened in C order.
-    y : array_like, shape (rows,)
-        Labels, whole numbers.
-    copies : int
-        How many times the whole matrix is written.
-    label : {"last", "first"}
-        Where the label stands in a line.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not fit together, an argument is out of range, the folder is not empty or its disk
-        has too little room.
-    """
-    images = _check_images(x)
-    labels = _check_labels(y, len(images))
-    if label not in ("last", "first"):
-        raise ValueError(f"label must be 'last' or 'first', not {label!r}.")
-    if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
-        raise ValueError(f"copies must be a whole number >= 1, not {copies!r}.")
-    folder = Path(path)
-    if re.match(r"[A-Za-z][\w+.-]*:/", os.fspath(path)):
-        raise ValueError(f"{path} is not a local folder; write to one and copy it from there.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is not an empty folder; empty it or name another.")
-    folder.mkdir(parents=True, exist_ok=True)
-    need = copies * _WIDTH * (images.size + len(images))
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise ValueError(
-            f"The text takes {need / 1e9:.1f} GB where {folder} has {free / 1e9:.1f} GB free; "
-            "lower copies or name another folder."
-        )
-    for copy in range(copies):
-        final = folder / f"part-{copy:05d}.txt"
-        partial = folder / f".{final.name}.tmp"
-        try:
-            if copy:
-                shutil.copyfile(folder / "part-00000.txt", partial)
-            else:
-                _write_rows(partial, images.reshape(len(images), -1), labels, label)
-            os.replace(partial, final)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def _check_images(x: ArrayLike) -> np.ndarray:
-    x = np.asarray(x)
-    if x.ndim < 2 or not x.size:
-        raise ValueError(f"x has shape {x.shape}; it must have at least one row, and one number a row.")
-    if x.dtype.kind not in "buif":
-        raise ValueError(f"x holds {x.dtype}; convert it to real numbers.")
-    return x
-
-
-def _check_labels(y: ArrayLike, rows: int) -> np.ndarray:
-    y = np.asarray(y)
-    if y.shape != (rows,):
-        raise ValueError(f"y has shape {y.shape} where x has {rows} rows; give one label for each row.")
-    if y.dtype.kind not in "uif" or not np.isfinite(y).all() or (y != np.trunc(y)).any():
-        raise ValueError("y must hold whole numbers; index the classes from 0.")
-    return y
-
-
-def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) -> None:
-    step = max(1, (1 << 21) // (_WIDTH * (pixels.shape[1] + 1)))  # 2 MiB of text stay in a core's cache
-    with open(path, "wb") as file:
-        for start in range(0, len(pixels), step):
-            parts = [pixels[start : start + step], labels[start : start + step, None]]
-            rows = np.hstack(parts if label == "last" else parts[::-1])
-            text = _text_by_table(rows)
-            if text is None:
-                np.savetxt(file, rows)
-            else:
-                file.write(text.data)
-
-
-def _text_by_table(rows: np.ndarray) -> np.ndarray | None:
-    """The text by `savetxt` of finite, non-negative numbers among which few differ; None of others."""
-    if np.signbit(rows).any() or not np.isfinite(rows).all():
-        return None
-    top = rows.max()
-    if top < 1 << 16 and ((index := rows.astype(np.intp)) == rows).all():
-        table = _whole_numbers_text(1 << 8 if top < 1 << 8 else 1 << 16)
-    else:
-        values, index = np.unique(rows, return_inverse=True)
-        table = _text_of(values) if len(values) <= rows.size // 8 else None
-    if table is None:
-        return None
-    text = np.take(table, index.reshape(rows.shape), mode="clip").view(np.uint8)
-    text[:, -1] = ord("\n")
-    return text
-
-
-@functools.cache
-def _whole_numbers_text(count: int) -> np.ndarray | None:
-    return _text_of(np.arange(count))
-
-
-def _text_of(values: np.ndarray) -> np.ndarray | None:
-    """Each number's text and a space, as an array of fixed-width cells; None if one needs another width."""
-    text = b"".join(b"%.18e " % value for value in values.tolist())
-    return np.frombuffer(text, f"V{_WIDTH}") if len(text) == _WIDTH * len(values) else None

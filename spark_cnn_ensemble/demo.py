@@ -18,6 +18,7 @@ from pyspark.ml import Pipeline
 from pyspark.sql import DataFrame, SparkSession
 
 from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 
@@ -42,9 +43,9 @@ def run_demo(spark: SparkSession) -> None:
         The loaded model does not agree with the saved one.
     """
     started = time.perf_counter()
-    cores = spark.sparkContext.defaultParallelism
+    engine = engine_of(spark)
     print(
-        f"MNIST on Spark {spark.version} ({spark.sparkContext.master}, {cores} cores), "
+        f"MNIST on Spark {spark.version} ({engine.master}, {engine.slots} cores), "
         f"TensorFlow {version('tensorflow')}, Python {platform.python_version()}, {platform.machine()}\n",
         flush=True,
     )
@@ -53,7 +54,7 @@ def run_demo(spark: SparkSession) -> None:
 
     print("1. One CNN, trained on all rows by one core ...", flush=True)
     single, single_seconds = _fit(train, numMembers=1)
-    print(f"2. {MEMBERS} CNNs, trained on all rows by {cores} cores, one Spark task each ...", flush=True)
+    print(f"2. {MEMBERS} CNNs, trained on all rows by {engine.slots} cores, one Spark task each ...", flush=True)
     model, seconds = _fit(train, numMembers=MEMBERS)
 
     print("3. Both score the test rows ...\n", flush=True)

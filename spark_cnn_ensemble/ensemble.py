@@ -5,17 +5,19 @@ It knows networks and weights, but neither Params nor DataFrames.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
-from spark_cnn_ensemble.summary import MemberSummary
-from spark_cnn_ensemble.transport import Broadcasts
-from spark_cnn_ensemble.worker.loaded import check_number, check_shapes
-from spark_cnn_ensemble.worker.member import digest, unpack_weights
+from spark_cnn_ensemble.checked import check_each, check_int, check_list
+from spark_cnn_ensemble.engine.weights import SharedWeights
+from spark_cnn_ensemble.fit_result import MemberSummary, check_member
+from spark_cnn_ensemble.worker.loaded_ensemble import check_number, check_shapes
 from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.weights import digest, unpack_weights
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class Ensemble:
         return uuid.uuid4().hex
 
     @cached_property
-    def broadcasts(self) -> Broadcasts:
-        """The weights, ready for executors."""
-        return Broadcasts(self.weights)
+    def shared_weights(self) -> SharedWeights:
+        """The weights, ready to be used by workers."""
+        return SharedWeights(self.weights)
 
     def network(self, member: int) -> Any:
         """A member as a Keras model."""
@@ -161,3 +163,39 @@ class Ensemble:
             tuple(MemberSummary.from_dict(member) for member in metadata["members"]),
             None if names is None else tuple(names),
         )
+
+
+def check_metadata(ensemble: dict[str, Any]) -> int:
+    """Check what a saved model's metadata says of its members, before anything is made from it.
+
+    Returns
+    -------
+    int
+        The number of classes.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        Something is missing, of another type, out of range, or contradicts the rest.
+    """
+    architectures, members = check_list(ensemble["architectures"]), check_list(ensemble["members"])
+    if not architectures or not members:
+        raise ValueError("it names no members")
+    shapes = {(tuple(each["input_shape"]), each["num_classes"]) for each in architectures}
+    if len(shapes) != 1:
+        raise ValueError("its networks are not all for the same images and classes")
+    classes = architectures[0]["num_classes"]
+    check_int("num_classes", classes, 2)
+    for index, member in enumerate(members):
+        check_int("architecture", member["architecture"], 0, len(architectures))
+        check_int("size", member["size"], 1)
+        if not re.fullmatch("[0-9a-f]{64}", member["sha256"]):
+            raise ValueError(f"member {index}: sha256 is not 64 hex digits")
+        try:
+            check_member(member, classes)
+        except ValueError as error:
+            raise ValueError(f"member {index}: {error}") from None
+    names = ensemble["classNames"]
+    if names is not None:
+        check_each(str, "classNames", names, classes)
+    return int(classes)

@@ -1,4 +1,8 @@
-"""`CNNEnsembleClassifier`: from a DataFrame to trained members. The story of a fit, in order, is `_fit_together`."""
+"""`CNNEnsembleClassifier`: from a DataFrame to trained members.
+
+The story of a fit comes first (`_fit_together`), what it needs of the Params next, setters last: one per Param, which
+makes the module long.
+"""
 
 from __future__ import annotations
 
@@ -15,53 +19,30 @@ from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, Observation, SparkSession
 
-from spark_cnn_ensemble import rows
-from spark_cnn_ensemble.checkpoint import Checkpoint
+from spark_cnn_ensemble.declared import check_params, decides_bags, optional
 from spark_cnn_ensemble.ensemble import Ensemble
-from spark_cnn_ensemble.fitting import FitsTogether, Trained, training
+from spark_cnn_ensemble.fit.checkpoint import Checkpoint
+from spark_cnn_ensemble.fit.members import Trained, training
+from spark_cnn_ensemble.fit.out_of_bag import sample_size, vote_on_sample
+from spark_cnn_ensemble.fit.shared_fits import SharedFits
+from spark_cnn_ensemble.fit_result import MemberSummary
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.out_of_bag import Draw, sample_size, vote_on_sample
-from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_params, check_thresholds, optional
+from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
-from spark_cnn_ensemble.wire import Source, bag_rows
+from spark_cnn_ensemble.rows.columns import count_classes, features_of, infer_shape, label_values
+from spark_cnn_ensemble.rows.draw import Draw, draw_of
+from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
+from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
-from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.network import Architecture, check_network
+from spark_cnn_ensemble.worker.pixels import PixelFormat
+from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
 if TYPE_CHECKING:
     from pyspark.ml._typing import ParamMap
 
-# A warning is given where fewer than this share of the rows have a key of their own, as far as HyperLogLog can tell.
-_SHARED_KEYS = 0.8
-
-# Params that decide neither which rows are read nor the bags: classifiers that differ in nothing else share them.
-_NOT_OF_THE_BAGS = {
-    "predictionCol",
-    "rawPredictionCol",
-    "probabilityCol",
-    "uncertaintyCol",
-    "memberPredictionsCol",
-    "thresholds",
-    "votingStrategy",
-    "network",
-    "filters",
-    "kernelSize",
-    "denseUnits",
-    "dropoutRate",
-    "standardization",
-    "epochs",
-    "batchSize",
-    "learningRate",
-    "learningRateSchedule",
-    "optimizer",
-    "randomShift",
-    "randomFlip",
-    "earlyStoppingPatience",
-    "precision",
-    "minMembers",
-}
+_SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; the count is HyperLogLog's
 
 
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
@@ -136,6 +117,238 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     ) -> None:
         super().__init__()
         self._set(**self._input_kwargs)
+
+    def _fit(self, dataset: DataFrame) -> CNNEnsembleClassificationModel:
+        return self._fit_together(dataset, [self])[0]
+
+    def fitMultiple(
+        self, dataset: DataFrame, paramMaps: Sequence[ParamMap]
+    ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
+        """Fit a model for each param map; those that draw the same bags are trained by one job.
+
+        Maps that differ in how members are trained, but not in the bags, share the reading of the rows and the draw,
+        and have a task for each member and map, so that few members leave no slot idle. Each model is, bit for bit,
+        that of a fit by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
+
+        Parameters
+        ----------
+        dataset : DataFrame
+        paramMaps : sequence of dict
+
+        Returns
+        -------
+        iterator of (int, CNNEnsembleClassificationModel)
+            Index of the map and its model; several threads may share the iterator.
+
+        Raises
+        ------
+        ValueError
+            Several maps have one checkpointDir.
+        """
+        classifiers = [self.copy(values) for values in paramMaps]
+        folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
+        if len(set(folders)) < len(folders):
+            raise ValueError(
+                "The 'checkpointDir' parameter is the same for several param maps, but a folder is of one fit; give "
+                "each map a folder of its own, or unset it."
+            )
+        groups: dict[str, list[int]] = {}
+        for index, classifier in enumerate(classifiers):
+            groups.setdefault(classifier._bags_identity(index), []).append(index)
+        return SharedFits(
+            list(groups.values()),
+            lambda indices: classifiers[indices[0]]._fit_together(dataset, [classifiers[index] for index in indices]),
+        )
+
+    def _fit_together(
+        self, dataset: DataFrame, classifiers: Sequence[CNNEnsembleClassifier]
+    ) -> list[CNNEnsembleClassificationModel]:
+        """Fit this classifier, the first of `classifiers`, and others that draw the same bags."""
+        started = time.perf_counter()
+        for classifier in classifiers:
+            classifier._check()
+        columns, num_classes, class_names = self._read_schema(dataset)
+        draw = self._draw()
+        plans = [classifier._plan(columns.features.pixels, num_classes, draw) for classifier in classifiers]
+        for classifier, plan in zip(classifiers, plans, strict=True):
+            check_thresholds(classifier, num_classes)
+            check_network(plan.architecture)
+        checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
+
+        observation = Observation()
+        sample_rows = plans[0].rules.sample_size
+        bagged = bag_rows(dataset, columns, num_classes, draw, sample_rows > 0, self._skips, observation)
+        fitted = []
+        with (
+            FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
+            training(bagged, plans, draw.num_members, checkpoint, progress) as all_trained,
+        ):
+            for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
+                classifier._check_sound(trained)
+                ensemble = _ensemble(plan, trained, class_names)
+                soft = classifier.getVotingStrategy() == "soft"
+                votes = None
+                if sample_rows:
+                    votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, sample_rows, soft)
+                fitted.append((ensemble, trained, votes))
+
+        counted = observation.get
+        self._warn_of_shared_keys(counted)
+        seconds = round(time.perf_counter() - started, 3)
+        models = []
+        for classifier, (ensemble, trained, votes) in zip(classifiers, fitted, strict=True):
+            summary = CNNEnsembleTrainingSummary(
+                members=ensemble.members,
+                rows=counted["rows"],
+                skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in trained.reports.values()),
+                seconds=seconds,
+                unusedRows=counted["unused"],
+                resumedMembers=trained.resumed,
+                missingMembers=trained.failures,
+                outOfBag=votes,
+            )
+            model = CNNEnsembleClassificationModel(ensemble, summary)
+            model._resetUid(classifier.uid)
+            models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
+        return models
+
+    def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
+        """The columns to read, the number of classes, and their names where the label's metadata has them.
+
+        Runs a job only for what neither a Param nor metadata says: over the first row for the images' shape, over the
+        label column for the number of classes.
+        """
+        _, class_names, num_classes = label_values(dataset, self.getLabelCol())
+        num_classes = optional(self, "numClasses") or num_classes
+        shape = tuple(optional(self, "inputShape") or infer_shape(dataset, self.getFeaturesCol()))
+        columns = TrainingColumns.of(
+            dataset,
+            features_of(dataset, self.getFeaturesCol(), shape),
+            self.getLabelCol(),
+            *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
+        )
+        if num_classes is None:
+            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips)
+        named = tuple(class_names) if class_names and len(class_names) == num_classes else None
+        return columns, num_classes, named
+
+    @property
+    def _skips(self) -> bool:
+        return self.getHandleInvalid() == "skip"
+
+    def _check(self) -> None:
+        check_params(self)
+        name = type(self).__name__
+        self._draw().check(name)
+        if self.getEarlyStoppingPatience() and not optional(self, "validationIndicatorCol"):
+            raise ValueError(
+                f"The 'earlyStoppingPatience' parameter of {name} needs rows to validate on; set "
+                "'validationIndicatorCol' to a boolean column that marks them."
+            )
+        fewest = optional(self, "minMembers")
+        if fewest is not None and fewest > self.getNumMembers():
+            raise ValueError(
+                f"The 'minMembers' parameter of {name} must be <= numMembers, {self.getNumMembers()}. Got {fewest} "
+                "instead."
+            )
+        if self.isSet("oobSampleSize") and self.getOobSampleSize() and not self._draw().leaves_rows_out:
+            raise ValueError(
+                f"The 'oobSampleSize' parameter of {name} must be 0 where every row is in every bag, as there are no "
+                "rows to estimate from; lower subsamplingRate, or choose another bagging."
+            )
+
+    def _draw(self) -> Draw:
+        return draw_of(self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed())
+
+    def _bags_identity(self, index: int) -> str:
+        """The same for classifiers that can be trained in one job; a checkpoint belongs to one fit."""
+        values = {
+            param.name: self.getOrDefault(param)
+            for param in self.params
+            if self.isDefined(param) and decides_bags(param)
+        }
+        return json.dumps([values, index if self.getCheckpointDir() else None], sort_keys=True)
+
+    def _plan(self, pixels: PixelFormat, num_classes: int, draw: Draw) -> TrainingPlan:
+        architecture = Architecture(
+            input_shape=pixels.shape,
+            num_classes=num_classes,
+            network=self.getNetwork(),
+            filters=tuple(self.getFilters()),
+            kernel_size=self.getKernelSize(),
+            dense_units=self.getDenseUnits(),
+            dropout_rate=self.getDropoutRate(),
+            standardization=self.getStandardization(),
+        )
+        return TrainingPlan(
+            architecture=architecture,
+            rules=BagRules(
+                pixels=pixels,
+                skip_invalid=self._skips,
+                memory_limit=self.getMaxMemoryInMB() << 20,
+                sample_size=sample_size(self.getOobSampleSize(), pixels.size) if draw.leaves_rows_out else 0,
+                in_bag_share=draw.in_bag_share,
+                in_any_share=draw.in_any_share,
+                guest_limit=draw.guest_limit,
+            ),
+            epochs=self.getEpochs(),
+            batch_size=self.getBatchSize(),
+            learning_rate=self.getLearningRate(),
+            learning_rate_schedule=self.getLearningRateSchedule(),
+            optimizer=self.getOptimizer(),
+            random_shift=self.getRandomShift(),
+            random_flip=self.getRandomFlip(),
+            early_stopping_patience=self.getEarlyStoppingPatience(),
+            precision=self.getPrecision(),
+            seed=self.getSeed(),
+            keep_diverged=optional(self, "minMembers") is not None,
+        )
+
+    def _checkpoint(self, spark: SparkSession, plan: TrainingPlan, draw: Draw) -> Checkpoint | None:
+        if not self.getCheckpointDir():
+            return None
+        identity = {
+            **dataclasses.asdict(plan),
+            **draw.identity(),
+            **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
+            "idCol": optional(self, "idCol"),
+        }
+        # Memory limit and divergence handling do not affect finished members.
+        del identity["rules"]["memory_limit"], identity["keep_diverged"]
+        return Checkpoint(spark, self.getCheckpointDir(), identity)
+
+    def _check_sound(self, trained: Trained) -> None:
+        fewest = optional(self, "minMembers")
+        if fewest is not None and len(trained.sound) < fewest:
+            raise ValueError(
+                f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, and 'minMembers' is {fewest}. "
+                f"{next(iter(trained.failures.values()))}"
+            )
+
+    def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:
+        used = counted["rows"] - counted["skipped"]
+        if used and counted["keys"] < _SHARED_KEYS * used:
+            identity = optional(self, "idCol")
+            what = f"column '{identity}' (parameter 'idCol')" if identity else "a hash of features, label and weight"
+            remedy = (
+                "set idCol to a column whose values differ"
+                if identity
+                else "set idCol to a column that tells them apart"
+            )
+            warnings.warn(
+                f"The {used:,} rows have only about {counted['keys']:,} different keys ({what}), and rows of one key "
+                f"always share a bag; {remedy}.",
+                stacklevel=2,
+            )
+
+    def write(self) -> SafeWriter:
+        """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""
+        return SafeWriter(self)
+
+    @classmethod
+    def read(cls) -> SafeReader:
+        """A reader; `load(path)` is its shortcut."""
+        return SafeReader(cls)
 
     def setParams(self, **params: Any) -> CNNEnsembleClassifier:
         """Sets any Params by name.
@@ -282,235 +495,13 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """Sets the value of memberPredictionsCol."""
         return self._set(memberPredictionsCol=value)
 
-    def fitMultiple(
-        self, dataset: DataFrame, paramMaps: Sequence[ParamMap]
-    ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
-        """Fit a model for each param map; those that draw the same bags are trained by one job.
 
-        Maps that differ in how members are trained, but not in the bags, share the reading of the rows and the draw,
-        and have a task for each member and map, so that few members leave no slot idle. Each model is, bit for bit,
-        that of a fit by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
-
-        Parameters
-        ----------
-        dataset : DataFrame
-        paramMaps : sequence of dict
-
-        Returns
-        -------
-        iterator of (int, CNNEnsembleClassificationModel)
-            Index of the map and its model; several threads may share the iterator.
-
-        Raises
-        ------
-        ValueError
-            Several maps have one checkpointDir.
-        """
-        classifiers = [self.copy(values) for values in paramMaps]
-        folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
-        if len(set(folders)) < len(folders):
-            raise ValueError(
-                "The 'checkpointDir' parameter is the same for several param maps, but a folder is of one fit; give "
-                "each map a folder of its own, or unset it."
-            )
-        groups: dict[str, list[int]] = {}
-        for index, classifier in enumerate(classifiers):
-            groups.setdefault(classifier._bags_identity(index), []).append(index)
-        return FitsTogether(
-            list(groups.values()),
-            lambda indices: classifiers[indices[0]]._fit_together(dataset, [classifiers[index] for index in indices]),
-        )
-
-    def _bags_identity(self, index: int) -> str:
-        """The same for classifiers that can be trained in one job; a checkpoint is of one fit."""
-        values = {
-            param.name: self.getOrDefault(param)
-            for param in self.params
-            if self.isDefined(param) and param.name not in _NOT_OF_THE_BAGS
-        }
-        return json.dumps([values, index if self.getCheckpointDir() else None], sort_keys=True)
-
-    def _fit(self, dataset: DataFrame) -> CNNEnsembleClassificationModel:
-        return self._fit_together(dataset, [self])[0]
-
-    def _fit_together(
-        self, dataset: DataFrame, classifiers: Sequence[CNNEnsembleClassifier]
-    ) -> list[CNNEnsembleClassificationModel]:
-        """Fit this classifier, the first of `classifiers`, and others that draw the same bags."""
-        started = time.perf_counter()
-        for classifier in classifiers:
-            classifier._check()
-        _, class_names, num_classes = rows.label_values(dataset, self.getLabelCol())
-        num_classes = optional(self, "numClasses") or num_classes
-        shape = tuple(optional(self, "inputShape") or rows.infer_shape(dataset, self.getFeaturesCol()))
-        features = rows.features(dataset, self.getFeaturesCol(), shape)
-        source = Source.of(
-            dataset,
-            features,
-            self.getLabelCol(),
-            *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
-        )
-        if num_classes is None:
-            num_classes = rows.count_classes(dataset, source.label, self.getLabelCol(), self._skips)
-        draw = self._draw()
-        plans = [classifier._plan(features, num_classes, draw) for classifier in classifiers]
-        for classifier, plan in zip(classifiers, plans, strict=True):
-            check_thresholds(classifier, num_classes)
-            check_network(plan.architecture)
-        checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
-        if not class_names or len(class_names) != num_classes:
-            class_names = None
-
-        observation = Observation()
-        size = plans[0].rules.sample_size
-        drawn = bag_rows(dataset, source, num_classes, draw, size > 0, self._skips, observation)
-        found = []
-        with (
-            FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
-            training(drawn, plans, draw.num_members, checkpoint, progress) as all_trained,
-        ):
-            for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
-                classifier._check_sound(trained)
-                ensemble = Ensemble(
-                    (plan.architecture,),
-                    (0,) * len(trained.sound),
-                    tuple(trained.weights[member] for member in trained.sound),
-                    tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
-                    tuple(class_names) if class_names else None,
-                )
-                soft = classifier.getVotingStrategy() == "soft"
-                votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, size, soft) if size else None
-                found.append((ensemble, trained, votes))
-        counted = observation.get
-        self._warn_of_shared_keys(counted)
-        seconds = round(time.perf_counter() - started, 3)
-        models = []
-        for classifier, (ensemble, trained, votes) in zip(classifiers, found, strict=True):
-            summary = CNNEnsembleTrainingSummary(
-                members=ensemble.members,
-                rows=counted["rows"],
-                skippedRows=counted["skipped"] + sum(report["skippedRows"] for report in trained.reports.values()),
-                seconds=seconds,
-                unusedRows=counted["unused"],
-                resumedMembers=trained.resumed,
-                missingMembers=trained.failures,
-                outOfBag=votes,
-            )
-            model = CNNEnsembleClassificationModel(ensemble, summary)
-            model._resetUid(classifier.uid)
-            models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
-        return models
-
-    @property
-    def _skips(self) -> bool:
-        return self.getHandleInvalid() == "skip"
-
-    def _check(self) -> None:
-        check_params(self)
-        name = type(self).__name__
-        limit = {"subsample": 1.0, "bootstrap": 100.0}.get(self.getBagging())
-        if limit is not None and self.getSubsamplingRate() > limit:
-            raise ValueError(
-                f"The 'subsamplingRate' parameter of {name} must be <= {limit} where bagging is "
-                f"{self.getBagging()!r}. Got {self.getSubsamplingRate()} instead."
-            )
-        if self.getEarlyStoppingPatience() and not optional(self, "validationIndicatorCol"):
-            raise ValueError(
-                f"The 'earlyStoppingPatience' parameter of {name} needs rows to validate on; set "
-                "'validationIndicatorCol' to a boolean column that marks them."
-            )
-        fewest = optional(self, "minMembers")
-        if fewest is not None and fewest > self.getNumMembers():
-            raise ValueError(
-                f"The 'minMembers' parameter of {name} must be <= numMembers, {self.getNumMembers()}. Got {fewest} "
-                "instead."
-            )
-        if self.isSet("oobSampleSize") and self.getOobSampleSize() and not self._draw().leaves_rows_out:
-            raise ValueError(
-                f"The 'oobSampleSize' parameter of {name} must be 0 where every row is in every bag, as there are no "
-                "rows to estimate from; lower subsamplingRate, or choose another bagging."
-            )
-
-    def _draw(self) -> Draw:
-        return Draw(self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed())
-
-    def _checkpoint(self, spark: SparkSession, plan: TrainingPlan, draw: Draw) -> Checkpoint | None:
-        if not self.getCheckpointDir():
-            return None
-        identity = {
-            **dataclasses.asdict(plan),
-            **dataclasses.asdict(draw),
-            **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
-            "idCol": optional(self, "idCol"),
-        }
-        # How a bag is held, and what becomes of members that diverge, changes nothing about those that are whole.
-        del identity["rules"]["memory_limit"], identity["keep_diverged"]
-        return Checkpoint(spark, self.getCheckpointDir(), identity)
-
-    def _check_sound(self, trained: Trained) -> None:
-        fewest = optional(self, "minMembers")
-        if fewest is not None and len(trained.sound) < fewest:
-            raise ValueError(
-                f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, and 'minMembers' is {fewest}. "
-                f"{next(iter(trained.failures.values()))}"
-            )
-
-    def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:
-        used = counted["rows"] - counted["skipped"]
-        if used and counted["keys"] < _SHARED_KEYS * used:
-            identity = optional(self, "idCol")
-            what = f"column '{identity}' (parameter 'idCol')" if identity else "a hash of features, label and weight"
-            remedy = (
-                "set idCol to a column whose values differ"
-                if identity
-                else "set idCol to a column that tells them apart"
-            )
-            warnings.warn(
-                f"The {used:,} rows have only about {counted['keys']:,} different keys ({what}), and rows of one key "
-                f"always share a bag; {remedy}.",
-                stacklevel=2,
-            )
-
-    def _plan(self, features: rows.Features, num_classes: int, draw: Draw) -> TrainingPlan:
-        architecture = Architecture(
-            input_shape=features.pixels.shape,
-            num_classes=num_classes,
-            network=self.getNetwork(),
-            filters=tuple(self.getFilters()),
-            kernel_size=self.getKernelSize(),
-            dense_units=self.getDenseUnits(),
-            dropout_rate=self.getDropoutRate(),
-            standardization=self.getStandardization(),
-        )
-        return TrainingPlan(
-            architecture=architecture,
-            rules=BagRules(
-                pixels=features.pixels,
-                skip_invalid=self._skips,
-                memory_limit=self.getMaxMemoryInMB() << 20,
-                sample_size=sample_size(self.getOobSampleSize(), features.pixels.size) if draw.leaves_rows_out else 0,
-                in_bag_share=draw.in_bag_share,
-                in_any_share=draw.in_any_share,
-                guest_limit=draw.guest_limit,
-            ),
-            epochs=self.getEpochs(),
-            batch_size=self.getBatchSize(),
-            learning_rate=self.getLearningRate(),
-            learning_rate_schedule=self.getLearningRateSchedule(),
-            optimizer=self.getOptimizer(),
-            random_shift=self.getRandomShift(),
-            random_flip=self.getRandomFlip(),
-            early_stopping_patience=self.getEarlyStoppingPatience(),
-            precision=self.getPrecision(),
-            seed=self.getSeed(),
-            keep_diverged=optional(self, "minMembers") is not None,
-        )
-
-    def write(self) -> SafeWriter:
-        """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""
-        return SafeWriter(self)
-
-    @classmethod
-    def read(cls) -> SafeReader:
-        """A reader; `load(path)` is its shortcut."""
-        return SafeReader(cls)
+def _ensemble(plan: TrainingPlan, trained: Trained, class_names: tuple[str, ...] | None) -> Ensemble:
+    """The members that trained without diverging."""
+    return Ensemble(
+        (plan.architecture,),
+        (0,) * len(trained.sound),
+        tuple(trained.weights[member] for member in trained.sound),
+        tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
+        class_names,
+    )

@@ -1,13 +1,13 @@
 """`CNNEnsembleClassificationModel`: scores a DataFrame by the members' vote.
 
-The members themselves are an `ensemble.Ensemble`; how a batch is voted on stands in `worker.voting`.
+The members themselves are an `ensemble.Ensemble`; `worker.scoring` votes on a batch. The module is as long as the list
+of what users can ask of a model.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -21,18 +21,20 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble import rows
-from spark_cnn_ensemble.ensemble import Ensemble
-from spark_cnn_ensemble.params import _CNNEnsembleParams, check_params, check_thresholds, optional
+from spark_cnn_ensemble.declared import check_params, optional
+from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
+from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
+from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
+from spark_cnn_ensemble.params import _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
-from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary, MemberSummary
-from spark_cnn_ensemble.votes import CNNEnsembleEvaluation, DisputedRow
-from spark_cnn_ensemble.worker.loaded import WeightsOf
-from spark_cnn_ensemble.worker.majority import VotingPlan
-from spark_cnn_ensemble.worker.measuring import COUNTS_SCHEMA, count_votes, most_disputed
+from spark_cnn_ensemble.rows.columns import cells_of_known_size, features_of, label_fault, label_values, refusing
+from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
+from spark_cnn_ensemble.worker.evaluation import COUNTS_SCHEMA, count_votes
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.voting import vote_batches, vote_once
+from spark_cnn_ensemble.worker.scoring import vote_batches, vote_once
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
 class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
@@ -122,15 +124,15 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
     def _transform(self, dataset: DataFrame) -> DataFrame:
         self._check()
         outputs = self._outputs(dataset)
-        features = rows.features(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
         kinds = tuple(dict.fromkeys(["prediction", *(kind for kind, _, _ in outputs)]))
         plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
-        weights_of = self._ensemble.broadcasts.weights_of(dataset.sparkSession)
+        weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
         votes = _vote_udf(plan, weights_of)
         if self.getHandleInvalid() == "skip":
             votes = votes.asNondeterministic()  # else Spark moves the filter below and votes twice
         struct = f"votes_{uuid.uuid4().hex}"
-        scored = dataset.select("*", votes(rows.cells_of_known_size(features, plan.refuse_invalid)).alias(struct))
+        scored = dataset.select("*", votes(cells_of_known_size(features, plan.refuse_invalid)).alias(struct))
         if self.getHandleInvalid() == "skip":
             scored = scored.where(F.col(struct)["prediction"].isNotNull())
         columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]
@@ -226,17 +228,17 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
             A row cannot be used and handleInvalid is "error", or there are no rows.
         """
         self._check()
-        features = rows.features(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
-        label, _, _ = rows.label_values(dataset, self.getLabelCol())
+        features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        label, _, _ = label_values(dataset, self.getLabelCol())
         plan = self._plan(features.pixels)
-        fault = rows.label_fault(label, self.getLabelCol(), self.numClasses)
-        cells = rows.cells_of_known_size(features, plan.refuse_invalid)
+        fault = label_fault(label, self.getLabelCol(), self.numClasses)
+        cells = cells_of_known_size(features, plan.refuse_invalid)
         if plan.refuse_invalid:
-            label = rows.refusing(label.cast("int"), fault, features.name)
+            label = refusing(label.cast("int"), fault, features.name)
         else:
             cells, label = F.when(fault.isNull(), cells), F.when(fault.isNull(), label.cast("int")).otherwise(0)
         count = functools.partial(
-            count_votes, plan=plan, weights_of=self._ensemble.broadcasts.weights_of(dataset.sparkSession)
+            count_votes, plan=plan, weights_of=self._ensemble.shared_weights.of(dataset.sparkSession)
         )
         with refusing_in_python():
             counts = (
@@ -247,20 +249,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         if not any(sum(row["confusion"]) for row in counts):
             raise ValueError("The DataFrame has no rows that can be scored; there is nothing to evaluate.")
 
-        def total(name: str, *shape: int) -> np.ndarray:
-            return np.sum([row[name] for row in counts], axis=0, dtype=np.int64).reshape(*shape or (-1,))
-
-        pictures = most_disputed(picture for row in counts for picture in row["disputed"])
-        return CNNEnsembleEvaluation(
-            confusion=total("confusion", self.numClasses, self.numClasses),
-            memberRight=total("memberRight"),
-            same=total("same", len(self._ensemble), len(self._ensemble)),
-            rowsByVotes=total("rowsByVotes"),
-            rightByVotes=total("rightByVotes"),
-            rightBySize=total("rightBySize"),
-            skippedRows=sum(row["skipped"] for row in counts),
-            disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
-        )
+        return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble))
 
     def memberNetwork(self, index: int) -> Any:
         """Member `index` as a Keras model with its weights: images (n, height, width, channels) -> probabilities."""
@@ -337,7 +326,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return SafeWriter(self, self._write_members)
 
     def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:
-        self._ensemble.broadcasts.write(spark, f"{path}/members")
+        self._ensemble.shared_weights.write(spark, f"{path}/members")
         return {
             "ensemble": self._ensemble.to_metadata(),
             "summary": None if self._summary is None else self._summary.to_dict(),
@@ -350,9 +339,12 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
 
 def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEnsembleClassificationModel:
+    found = metadata["summary"]
+    num_classes = check_metadata(metadata["ensemble"])
+    if found is not None:
+        check_fit_result(found, len(metadata["ensemble"]["members"]), num_classes)
     weights = read_weights(spark, path, metadata["ensemble"]["members"])
     ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
-    found = metadata["summary"]
     summary = None if found is None else CNNEnsembleTrainingSummary.from_dict(found, ensemble.members)
     return CNNEnsembleClassificationModel(ensemble, summary)
 

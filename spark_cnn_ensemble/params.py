@@ -1,27 +1,24 @@
-"""What a user may set: one declaration a Param, one table of ranges.
+"""What a user may set: each Param declared once, with its documentation, type, default and range.
 
-The estimator and the model share `_CNNEnsembleParams`; what only training knows is added by
-`_TrainingParams`. Setters stand on the classes that users hold. Values are checked by
-`check_params` when they are used, not when they are set, as in scikit-learn.
+The estimator and the model share `_CNNEnsembleParams`; `HasImageShape` adds what only an estimator needs. Getters stand
+next to their Param, setters on the classes that users hold. The module is long because it holds every Param in full.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from pyspark.ml.classification import _ProbabilisticClassifierParams
-from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param import Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
+
+from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, optional
+from spark_cnn_ensemble.rows.draw import STRATEGIES
 
 P = TypeVar("P", bound="_CNNEnsembleParams")
 
-BAGGING = ("disjoint", "subsample", "bootstrap")
-VOTING_STRATEGIES = ("hard", "soft")
-SCHEDULES = ("constant", "linear", "cosine")
-PRECISIONS = ("float32", "bfloat16")
-HANDLE_INVALID = ("error", "skip", "keep")
+# The names that keras.optimizers.get knows in every tested version of Keras.
 OPTIMIZERS = (
     "adadelta",
     "adafactor",
@@ -34,57 +31,21 @@ OPTIMIZERS = (
     "nadam",
     "rmsprop",
     "sgd",
-)  # the names that keras.optimizers.get knows in every tested version of Keras
-
-DEFAULTS: dict[str, Any] = {
-    "featuresCol": "features",
-    "labelCol": "label",
-    "predictionCol": "prediction",
-    "rawPredictionCol": "rawPrediction",
-    "probabilityCol": "probability",
-    "handleInvalid": "error",
-    "votingStrategy": "hard",
-    "numMembers": 10,
-    "bagging": "disjoint",
-    "subsamplingRate": 1.0,
-    "network": "",
-    "filters": [16, 32],
-    "kernelSize": 5,
-    "denseUnits": 128,
-    "dropoutRate": 0.0,
-    "standardization": True,
-    "epochs": 5,
-    "batchSize": 50,
-    "learningRate": 1e-3,
-    "learningRateSchedule": "linear",
-    "optimizer": "adam",
-    "randomShift": 0,
-    "randomFlip": False,
-    "earlyStoppingPatience": 0,
-    "precision": "float32",
-    "seed": 17,
-    "oobSampleSize": 1000,
-    "maxMemoryInMB": 1024,
-    "checkpointDir": "",
-    "verbose": 1,
-    "uncertaintyCol": "",
-    "memberPredictionsCol": "",
-}
-
-
-def _param(name: str, doc: str, converter: Callable[[Any], Any]) -> Param[Any]:
-    return Param(Params._dummy(), name, doc, typeConverter=converter)
+)
 
 
 class HasVotingStrategy(Params):
     """Mixin for param votingStrategy."""
 
-    votingStrategy: Param[str] = _param(
+    votingStrategy: Declared[str] = Declared(
         "votingStrategy",
         "how the members decide: 'hard', the class with most votes, or 'soft', the class with the largest "
         "mean softmax. A tie of votes goes to the tied class with the larger summed softmax, then to the "
         "lower index.",
         TypeConverters.toString,
+        default="hard",
+        allowed=one_of(("hard", "soft")),
+        decides_bags=False,
     )
 
     def getVotingStrategy(self) -> str:
@@ -95,7 +56,13 @@ class HasVotingStrategy(Params):
 class HasNumMembers(Params):
     """Mixin for param numMembers."""
 
-    numMembers: Param[int] = _param("numMembers", "number of CNNs in the ensemble (>= 1).", TypeConverters.toInt)
+    numMembers: Declared[int] = Declared(
+        "numMembers",
+        "number of CNNs in the ensemble (>= 1).",
+        TypeConverters.toInt,
+        default=10,
+        allowed=at_least(1),
+    )
 
     def getNumMembers(self) -> int:
         """Gets the value of numMembers or its default value."""
@@ -105,20 +72,22 @@ class HasNumMembers(Params):
 class HasBagging(Params):
     """Mixin for the params of the draw: bagging, subsamplingRate, idCol."""
 
-    bagging: Param[str] = _param(
+    bagging: Declared[str] = Declared(
         "bagging",
-        "how rows are drawn into bags: 'disjoint', each row in exactly one bag; 'subsample', each row in each "
-        "bag with probability subsamplingRate; 'bootstrap', each row in each bag Poisson(subsamplingRate) "
-        "times (sampling with replacement).",
+        f"how rows are drawn into bags: {'; '.join(f'{name!r}, {draw.meaning}' for name, draw in STRATEGIES.items())}.",
         TypeConverters.toString,
+        default="disjoint",
+        allowed=one_of(STRATEGIES),
     )
-    subsamplingRate: Param[float] = _param(
+    subsamplingRate: Declared[float] = Declared(
         "subsamplingRate",
         "expected size of a bag over the number of rows (> 0, and <= 1, or <= 100 if bagging is 'bootstrap'); "
         "not used by 'disjoint'.",
         TypeConverters.toFloat,
+        default=1.0,
+        allowed=POSITIVE,
     )
-    idCol: Param[str] = _param(
+    idCol: Declared[str] = Declared(
         "idCol",
         "column that identifies a row for the draw; unset: a hash of the row's features, label and weight, so that "
         "exact duplicates share a bag.",
@@ -141,32 +110,55 @@ class HasBagging(Params):
 class HasNetwork(Params):
     """Mixin for the params of a member's network."""
 
-    network: Param[str] = _param(
+    network: Declared[str] = Declared(
         "network",
         "a Keras classifier as JSON (model.to_json()) that maps an image to the probabilities of the classes; "
         "'': the built-in CNN.",
         TypeConverters.toString,
+        default="",
+        decides_bags=False,
     )
-    filters: Param[list[int]] = _param(
+    filters: Declared[list[int]] = Declared(
         "filters",
         "built-in CNN: filters of each convolution, each followed by 2x2 max-pooling and ReLU (each >= 1).",
         TypeConverters.toListInt,
+        default=[16, 32],
+        allowed=Range(
+            "a list of at least one integer >= 1",
+            lambda value: len(value) > 0 and all(number >= 1 for number in value),
+        ),
+        decides_bags=False,
     )
-    kernelSize: Param[int] = _param(
-        "kernelSize", "built-in CNN: side of the convolutions, in pixels (>= 1).", TypeConverters.toInt
+    kernelSize: Declared[int] = Declared(
+        "kernelSize",
+        "built-in CNN: side of the convolutions, in pixels (>= 1).",
+        TypeConverters.toInt,
+        default=5,
+        allowed=at_least(1),
+        decides_bags=False,
     )
-    denseUnits: Param[int] = _param(
-        "denseUnits", "built-in CNN: units of the dense layer before the last (>= 1).", TypeConverters.toInt
+    denseUnits: Declared[int] = Declared(
+        "denseUnits",
+        "built-in CNN: units of the dense layer before the last (>= 1).",
+        TypeConverters.toInt,
+        default=128,
+        allowed=at_least(1),
+        decides_bags=False,
     )
-    dropoutRate: Param[float] = _param(
+    dropoutRate: Declared[float] = Declared(
         "dropoutRate",
         "built-in CNN: share of the dense layer's units dropped in training, in range [0, 1).",
         TypeConverters.toFloat,
+        default=0.0,
+        allowed=Range("in [0, 1)", lambda value: 0 <= value < 1),
+        decides_bags=False,
     )
-    standardization: Param[bool] = _param(
+    standardization: Declared[bool] = Declared(
         "standardization",
         "whether a member's first layer rescales each channel by the mean and the deviation of the member's bag.",
         TypeConverters.toBoolean,
+        default=True,
+        decides_bags=False,
     )
 
     def getNetwork(self) -> str:
@@ -197,40 +189,78 @@ class HasNetwork(Params):
 class HasOptimization(Params):
     """Mixin for the params of a member's training."""
 
-    epochs: Param[int] = _param("epochs", "passes of a member over its bag (>= 1).", TypeConverters.toInt)
-    batchSize: Param[int] = _param("batchSize", "rows a training step (>= 1).", TypeConverters.toInt)
-    learningRate: Param[float] = _param(
-        "learningRate", "learning rate of the first step (> 0).", TypeConverters.toFloat
+    epochs: Declared[int] = Declared(
+        "epochs",
+        "passes of a member over its bag (>= 1).",
+        TypeConverters.toInt,
+        default=5,
+        allowed=at_least(1),
+        decides_bags=False,
     )
-    learningRateSchedule: Param[str] = _param(
+    batchSize: Declared[int] = Declared(
+        "batchSize",
+        "rows per training step (>= 1).",
+        TypeConverters.toInt,
+        default=50,
+        allowed=at_least(1),
+        decides_bags=False,
+    )
+    learningRate: Declared[float] = Declared(
+        "learningRate",
+        "learning rate of the first step (> 0).",
+        TypeConverters.toFloat,
+        default=0.001,
+        allowed=POSITIVE,
+        decides_bags=False,
+    )
+    learningRateSchedule: Declared[str] = Declared(
         "learningRateSchedule",
         "how the learning rate goes on: 'constant', or 'linear' or 'cosine' to 0 at the last step.",
         TypeConverters.toString,
+        default="linear",
+        allowed=one_of(("constant", "linear", "cosine")),
+        decides_bags=False,
     )
-    optimizer: Param[str] = _param(
-        "optimizer", f"name of a Keras optimizer: {', '.join(OPTIMIZERS)}.", TypeConverters.toString
+    optimizer: Declared[str] = Declared(
+        "optimizer",
+        f"name of a Keras optimizer: {', '.join(OPTIMIZERS)}.",
+        TypeConverters.toString,
+        default="adam",
+        allowed=one_of(OPTIMIZERS),
+        decides_bags=False,
     )
-    randomShift: Param[int] = _param(
+    randomShift: Declared[int] = Declared(
         "randomShift",
         "augmentation: each image is moved by up to this many pixels in each direction, at random in each "
         "epoch; what moves in is 0 (>= 0).",
         TypeConverters.toInt,
+        default=0,
+        allowed=at_least(0),
+        decides_bags=False,
     )
-    randomFlip: Param[bool] = _param(
+    randomFlip: Declared[bool] = Declared(
         "randomFlip",
         "augmentation: whether images are mirrored left to right, at random in each epoch.",
         TypeConverters.toBoolean,
+        default=False,
+        decides_bags=False,
     )
-    earlyStoppingPatience: Param[int] = _param(
+    earlyStoppingPatience: Declared[int] = Declared(
         "earlyStoppingPatience",
         "a member stops after this many epochs without a lower loss on the rows of validationIndicatorCol, and "
         "keeps its best epoch; 0: off (>= 0).",
         TypeConverters.toInt,
+        default=0,
+        allowed=at_least(0),
+        decides_bags=False,
     )
-    precision: Param[str] = _param(
+    precision: Declared[str] = Declared(
         "precision",
         "arithmetic of training: 'float32', or 'bfloat16' (mixed precision: faster where the CPU has it).",
         TypeConverters.toString,
+        default="float32",
+        allowed=one_of(("float32", "bfloat16")),
+        decides_bags=False,
     )
 
     def getEpochs(self) -> int:
@@ -273,30 +303,41 @@ class HasOptimization(Params):
 class HasExecution(Params):
     """Mixin for the params of how a fit is run: what it keeps, measures and shows on the way."""
 
-    oobSampleSize: Param[int] = _param(
+    oobSampleSize: Declared[int] = Declared(
         "oobSampleSize",
         "rows drawn to estimate out-of-bag accuracy (fewer where they would take more than 256 MiB); 0: off (>= 0).",
         TypeConverters.toInt,
+        default=1000,
+        allowed=at_least(0),
     )
-    maxMemoryInMB: Param[int] = _param(
+    maxMemoryInMB: Declared[int] = Declared(
         "maxMemoryInMB",
         "a bag's images are kept in memory up to this many MiB, past it on the local disk of their task (>= 1).",
         TypeConverters.toInt,
+        default=1024,
+        allowed=at_least(1),
     )
-    checkpointDir: Param[str] = _param(
+    checkpointDir: Declared[str] = Declared(
         "checkpointDir",
         "folder where finished members are kept, on any filesystem of Hadoop's; the same fit, called again, trains "
         "only those that are missing. '': off.",
         TypeConverters.toString,
+        default="",
     )
-    minMembers: Param[int] = _param(
+    minMembers: Declared[int] = Declared(
         "minMembers",
-        "a fit fails unless so many members are sound, and leaves out those that diverged; unset: all of numMembers "
-        "(>= 1).",
+        "members that must train without diverging (>= 1); those that diverge are left out and named. Unset: a member "
+        "that diverges fails the fit.",
         TypeConverters.toInt,
+        allowed=at_least(1),
+        decides_bags=False,
     )
-    verbose: Param[int] = _param(
-        "verbose", "1: progress is shown on the driver's stderr; 0: silence.", TypeConverters.toInt
+    verbose: Declared[int] = Declared(
+        "verbose",
+        "1: progress is shown on the driver's stderr; 0: silence.",
+        TypeConverters.toInt,
+        default=1,
+        allowed=one_of((0, 1)),
     )
 
     def getOobSampleSize(self) -> int:
@@ -323,14 +364,20 @@ class HasExecution(Params):
 class HasVoteCols(Params):
     """Mixin for the output columns that tell of the votes: uncertaintyCol, memberPredictionsCol."""
 
-    uncertaintyCol: Param[str] = _param(
+    uncertaintyCol: Declared[str] = Declared(
         "uncertaintyCol",
         "output column: entropy of the probability column's values over log(numClasses), 0 (all members agree) to 1; "
         "'': left out.",
         TypeConverters.toString,
+        default="",
+        decides_bags=False,
     )
-    memberPredictionsCol: Param[str] = _param(
-        "memberPredictionsCol", "output column: each member's class, array<int>; '': left out.", TypeConverters.toString
+    memberPredictionsCol: Declared[str] = Declared(
+        "memberPredictionsCol",
+        "output column: each member's class, array<int>; '': left out.",
+        TypeConverters.toString,
+        default="",
+        decides_bags=False,
     )
 
     def getUncertaintyCol(self) -> str:
@@ -356,19 +403,60 @@ class _CNNEnsembleParams(
     HasExecution,
     HasVoteCols,
 ):
-    """Params that the estimator and the model share."""
+    """Params that the estimator and the model share; those that Spark declares too are declared here in full."""
 
-    handleInvalid: Param[str] = _param(
+    predictionCol: Declared[str] = Declared(
+        "predictionCol",
+        "output column: the class that the members vote for, double; '': left out.",
+        TypeConverters.toString,
+        default="prediction",
+        decides_bags=False,
+    )
+    rawPredictionCol: Declared[str] = Declared(
+        "rawPredictionCol",
+        "output column: votes per class, or summed softmax where votingStrategy is 'soft', vector; '': left out.",
+        TypeConverters.toString,
+        default="rawPrediction",
+        decides_bags=False,
+    )
+    probabilityCol: Declared[str] = Declared(
+        "probabilityCol",
+        "output column: rawPrediction over the number of members, vector; '': left out.",
+        TypeConverters.toString,
+        default="probability",
+        decides_bags=False,
+    )
+    thresholds: Declared[list[float]] = Declared(
+        "thresholds",
+        "one number per class; the class with the largest probability / threshold is predicted.",
+        TypeConverters.toListFloat,
+        allowed=Range(
+            "a list of finite numbers >= 0 of which at most one is 0",
+            lambda value: all(0 <= number < math.inf for number in value) and sum(number == 0 for number in value) <= 1,
+        ),
+        decides_bags=False,
+    )
+    seed: Declared[int] = Declared(
+        "seed",
+        "seed of the draw, and of each member's weights, order of rows and augmentation.",
+        TypeConverters.toInt,
+        default=17,
+        allowed=Range("in [-2**63, 2**63)", lambda value: -(2**63) <= value < 2**63),
+    )
+    handleInvalid: Declared[str] = Declared(
         "handleInvalid",
         "what happens to a row that cannot be used (null, NaN or infinite features, wrong length, bad label): "
         "'error', the job fails and says why; 'skip', the row is left out; 'keep' (scoring only), its "
         "prediction is null.",
         TypeConverters.toString,
+        default="error",
+        allowed=one_of(("error", "skip", "keep")),
     )
 
     def __init__(self) -> None:
         super().__init__()
-        self._setDefault(**DEFAULTS)
+        declared = [param for param in self.params if isinstance(param, Declared) and param.default is not None]
+        self._setDefault(**{param.name: param.default for param in declared})
 
     def _set(self: P, **kwargs: Any) -> P:
         # Spark would keep None as a value, which no range allows and no reader takes back; here it unsets.
@@ -381,16 +469,21 @@ class _CNNEnsembleParams(
 class HasImageShape(Params):
     """Mixin for params that describe the data before a model knows it: numClasses, inputShape."""
 
-    numClasses: Param[int] = _param(
+    numClasses: Declared[int] = Declared(
         "numClasses",
         "number of classes (>= 2); unset: from the label column's metadata, else the largest label + 1, which "
         "costs a pass over the label column.",
         TypeConverters.toInt,
+        allowed=at_least(2),
     )
-    inputShape: Param[list[int]] = _param(
+    inputShape: Declared[list[int]] = Declared(
         "inputShape",
         "[height, width, channels] of a row's image; unset: from the image column, or a square of one channel.",
         TypeConverters.toListInt,
+        allowed=Range(
+            "[height, width, channels], three integers >= 1",
+            lambda value: len(value) == 3 and all(number >= 1 for number in value),
+        ),
     )
 
     def getNumClasses(self) -> int:
@@ -400,72 +493,6 @@ class HasImageShape(Params):
     def getInputShape(self) -> list[int]:
         """Gets the value of inputShape."""
         return self.getOrDefault(self.inputShape)
-
-
-def _at_least(low: float) -> tuple[str, Callable[[Any], bool]]:
-    return f">= {low}", lambda value: value >= low
-
-
-def _one_of(names: Iterable[Any]) -> tuple[str, Callable[[Any], bool]]:
-    names = tuple(names)
-    return f"one of {', '.join(repr(name) for name in names)}", lambda value: value in names
-
-
-RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "votingStrategy": _one_of(VOTING_STRATEGIES),
-    "handleInvalid": _one_of(HANDLE_INVALID),
-    "numMembers": _at_least(1),
-    "bagging": _one_of(BAGGING),
-    "subsamplingRate": ("a finite number > 0", lambda value: 0 < value < math.inf),
-    "filters": (
-        "a list of at least one integer >= 1",
-        lambda value: len(value) > 0 and all(number >= 1 for number in value),
-    ),
-    "kernelSize": _at_least(1),
-    "denseUnits": _at_least(1),
-    "dropoutRate": ("in [0, 1)", lambda value: 0 <= value < 1),
-    "epochs": _at_least(1),
-    "batchSize": _at_least(1),
-    "learningRate": ("a finite number > 0", lambda value: 0 < value < math.inf),
-    "learningRateSchedule": _one_of(SCHEDULES),
-    "optimizer": _one_of(OPTIMIZERS),
-    "randomShift": _at_least(0),
-    "earlyStoppingPatience": _at_least(0),
-    "precision": _one_of(PRECISIONS),
-    "oobSampleSize": _at_least(0),
-    "maxMemoryInMB": _at_least(1),
-    "minMembers": _at_least(1),
-    "verbose": _one_of((0, 1)),
-    "seed": ("in [-2**63, 2**63)", lambda value: -(2**63) <= value < 2**63),
-    "numClasses": _at_least(2),
-    "inputShape": (
-        "[height, width, channels], three integers >= 1",
-        lambda value: len(value) == 3 and all(number >= 1 for number in value),
-    ),
-    "thresholds": (
-        "a list of finite numbers >= 0 of which at most one is 0",
-        lambda value: all(0 <= number < math.inf for number in value) and sum(number == 0 for number in value) <= 1,
-    ),
-}
-
-
-def check_params(instance: Params) -> None:
-    """Check every value that is set, or has a default, against the table of ranges.
-
-    Raises
-    ------
-    ValueError
-        Names the param, the class, the rule and the value.
-    """
-    for param in instance.params:
-        if param.name not in RANGES or not instance.isDefined(param):
-            continue
-        rule, holds = RANGES[param.name]
-        value = instance.getOrDefault(param)
-        if not holds(value):
-            raise ValueError(
-                f"The '{param.name}' parameter of {type(instance).__name__} must be {rule}. Got {value!r} instead."
-            )
 
 
 def check_thresholds(instance: Params, num_classes: int) -> None:
@@ -482,9 +509,3 @@ def check_thresholds(instance: Params, num_classes: int) -> None:
             f"The 'thresholds' parameter of {type(instance).__name__} must have a value for each of the "
             f"{num_classes} classes. Got {len(thresholds)} instead."
         )
-
-
-def optional(instance: Params, name: str) -> Any:
-    """The value of a Param that may be unset; None where it is unset or an empty string."""
-    param = instance.getParam(name)
-    return (instance.getOrDefault(param) or None) if instance.isDefined(param) else None

@@ -10,7 +10,6 @@ path in it, and takes no memory for what a file claims before it has looked whet
 
 from __future__ import annotations
 
-import base64
 import re
 import uuid
 from collections.abc import Callable
@@ -21,14 +20,16 @@ from pyspark.ml.util import DefaultParamsReader, DefaultParamsWriter, MLReader, 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.filesystem import HadoopFiles, refuse_pattern
-from spark_cnn_ensemble.transport import PARTS_SCHEMA, collect_weights
-from spark_cnn_ensemble.worker.member import PART_BYTES, check_packed, digest
+from spark_cnn_ensemble.checked import shortened
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.errors import reason
+from spark_cnn_ensemble.engine.paths import refuse_pattern
+from spark_cnn_ensemble.engine.weights import collect_weights
+from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_packed, digest
 
 FORMAT_VERSION = 1
 
 _UID = re.compile(r"[\w.-]{1,200}")  # Spark makes folders of it when a pipeline is saved, so it must be no path
-_COUNTS = ("member", "rows", "examples", "validationRows")
 
 
 def class_path(cls: type) -> str:
@@ -45,7 +46,7 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
         Says what to do instead.
     """
     refuse_pattern(path, "Path")
-    if not overwrite and HadoopFiles(spark).exists(path):
+    if not overwrite and engine_of(spark).files.exists(path):
         raise FileExistsError(f"Path {path} exists already; choose another, or ask for it to be overwritten.")
 
 
@@ -60,7 +61,7 @@ def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], ov
         See `check_target`, which looks before the writing and after it.
     """
     check_target(spark, path, overwrite)
-    files, mark = HadoopFiles(spark), uuid.uuid4().hex[:12]
+    files, mark = engine_of(spark).files, uuid.uuid4().hex[:12]
     path = path.rstrip("/")
     unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
     try:
@@ -147,23 +148,22 @@ class SafeReader(MLReader[Any]):
         metadata = self._metadata(path)
         try:
             if not _UID.fullmatch(metadata["uid"]):
-                raise ValueError("its uid is no name")
+                raise ValueError("its uid is not a valid name")
             if self._restore is None:
                 instance: Any = self._cls()
             else:
-                check_ensemble(metadata["ensemble"], metadata["summary"])
                 instance = self._restore(self.sparkSession, path, metadata)
             instance._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(instance, metadata)
         except _Damage:
             raise
         except Exception as error:  # whatever a value of another kind makes of the code that reads it
-            raise _Damage(path, f"its metadata is not whole ({_reason(error)})") from None
+            raise _Damage(path, f"its metadata is not whole ({reason(error)})") from None
         return instance
 
     def _metadata(self, path: str) -> dict[str, Any]:
         expected = class_path(self._cls)
-        if not HadoopFiles(self.sparkSession).exists(path):
+        if not engine_of(self.sparkSession).files.exists(path):
             raise FileNotFoundError(
                 f"There is no folder {path}; give the path that a {self._cls.__name__} was saved to."
             )
@@ -171,14 +171,14 @@ class SafeReader(MLReader[Any]):
             metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
         except Exception as error:  # Spark's, Java's, json's or of the wrong type, by what is there instead
             raise ValueError(
-                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({_reason(error)}); give the "
+                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason(error)}); give the "
                 "path of one, or save it again."
             ) from None
         if metadata.get("class") != expected:
-            found = _short(metadata.get("class"))
+            found = shortened(metadata.get("class"))
             raise ValueError(f"{path} holds a {found}, not a {expected}; load it with that class.")
         if metadata.get("formatVersion") != FORMAT_VERSION:
-            version = _short(metadata.get("formatVersion"))
+            version = shortened(metadata.get("formatVersion"))
             raise ValueError(
                 f"{path} is of format version {version}, but this version of spark_cnn_ensemble reads "
                 f"version {FORMAT_VERSION}; load it with the version that wrote it."
@@ -189,115 +189,6 @@ class SafeReader(MLReader[Any]):
 class _Damage(ValueError):
     def __init__(self, path: str, what: str) -> None:
         super().__init__(f"{path} is damaged: {what}; copy or save the model again.")
-
-
-def _reason(error: Exception) -> str:
-    """The first line of what an error says, Java's or Python's, without Spark's codes."""
-    java = getattr(error, "java_exception", None)
-    lines = str(error if java is None else java.getMessage()).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+$", "", _short(lines[0], 500)).rstrip(".")
-
-
-def _short(value: Any, most: int = 100) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def check_ensemble(ensemble: dict[str, Any], summary: dict[str, Any] | None) -> None:
-    """Look at what metadata tells of a model, before anything is made of it.
-
-    Raises
-    ------
-    KeyError, TypeError, AttributeError, ValueError
-        Something is missing, of another type, out of range, or does not fit the rest.
-    """
-    architectures, members = _list(ensemble["architectures"]), _list(ensemble["members"])
-    if not architectures or not members:
-        raise ValueError("it names no members")
-    shapes = {(tuple(each["input_shape"]), each["num_classes"]) for each in architectures}
-    if len(shapes) != 1:
-        raise ValueError("its networks are not all for the same images and classes")
-    classes = architectures[0]["num_classes"]
-    _whole("num_classes", classes, 2)
-    for member in members:
-        _whole("architecture", member["architecture"], 0, len(architectures))
-        _whole("size", member["size"], 1)
-        if not re.fullmatch("[0-9a-f]{64}", member["sha256"]):
-            raise ValueError("sha256 of a member is none")
-        _check_report(member, classes)
-    names = ensemble["classNames"]
-    if names is not None:
-        _every(str, "classNames", names, classes)
-    if summary is not None:
-        _check_summary(summary, len(members), classes)
-
-
-def _check_report(member: dict[str, Any], classes: int) -> None:
-    for name in _COUNTS:
-        _whole(name, member[name])
-    _whole("retries", member.get("retries", 0))
-    _every(bool, "spilled", [member.get("spilled", False)], 1)
-    _every((int, float), "seconds", [member["seconds"]], 1)
-    for count in _every(int, "classCounts", member["classCounts"], classes):
-        _whole("classCounts", count)
-    history = member["history"]
-    epochs = len(_list(history["loss"]))
-    if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:
-        raise ValueError("history of a member is none")
-    for name in {"accuracy", *history}:
-        _every((int, float), name, history[name], epochs)
-
-
-def _check_summary(summary: dict[str, Any], members: int, classes: int) -> None:
-    for name in ("rows", "skippedRows"):
-        _whole(name, summary[name])
-    _whole("unusedRows", summary.get("unusedRows", 0))
-    _every((int, float), "seconds", [summary["seconds"]], 1)
-    for member in _list(summary.get("resumedMembers", [])):
-        _whole("resumedMembers", member)
-    for member, why in summary.get("missingMembers", {}).items():
-        _whole("missingMembers", int(member))
-        _every(str, "missingMembers", [why], 1)
-    votes = summary.get("outOfBag")
-    if votes is None:
-        return
-    if votes["numClasses"] != classes:
-        raise ValueError("numClasses of the out-of-bag votes is not that of the networks")
-    rows = len(_list(votes["labels"]))
-    _classes("labels", votes["labels"], rows, 0, classes)
-    _classes("predictions", votes["predictions"], rows, -1, classes)
-    if len(_list(votes["votes"])) != rows:
-        raise ValueError("votes and labels are not of one length")
-    for row in votes["votes"]:
-        _classes("votes", row, members, -1, classes)
-    for row in _list(votes["disputedRows"]):
-        _every((int, float), "uncertainty", [row["uncertainty"]], 1)
-        _whole("label", row["label"], 0, classes)
-        _every(int, "votes", row["votes"], classes)
-        base64.b64decode(row["png"], validate=True)  # it is put into pages of HTML
-
-
-def _list(value: Any) -> list[Any]:
-    if type(value) is not list:
-        raise TypeError(f"a list was expected where there is {_short(value)}")
-    return value
-
-
-def _whole(name: str, value: Any, low: int = 0, end: int = 2**63) -> None:
-    if type(value) is not int or not low <= value < end:
-        raise ValueError(f"{name} is {_short(value)}")
-
-
-def _every(kind: Any, name: str, values: Any, length: int) -> list[Any]:
-    kinds = set(kind) if isinstance(kind, tuple) else {kind}
-    if len(_list(values)) != length or not set(map(type, values)) <= kinds:
-        raise ValueError(f"{name} is {_short(values)}")
-    return values
-
-
-def _classes(name: str, values: Any, length: int, low: int, end: int) -> None:
-    if _every(int, name, values, length) and (min(values) < low or max(values) >= end):
-        raise ValueError(f"{name} of the out-of-bag votes are not those of {end} classes")
 
 
 def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:
@@ -321,14 +212,14 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
     except _Damage:
         raise
     except Exception as error:  # a damaged file makes Spark and Java raise many kinds
-        raise _Damage(path, f"its members cannot be read ({_reason(error)})") from None
+        raise _Damage(path, f"its members cannot be read ({reason(error)})") from None
     for index, (data, member) in enumerate(zip(weights, members, strict=True)):
         if len(data) != member["size"] or digest(data) != member["sha256"]:
             raise _Damage(path, _not_saved(index))
         try:
             check_packed(data)
         except ValueError as error:
-            raise _Damage(path, f"the weights of member {index} are none ({_reason(error)})") from None
+            raise _Damage(path, f"the weights of member {index} cannot be read ({reason(error)})") from None
     return weights
 
 

@@ -1,9 +1,9 @@
-"""Pictures of a fit and of votes, by matplotlib.
+"""Pictures of a fit and of votes, drawn with matplotlib.
 
-Called by users and by the report. Each function draws into the Axes that it is given, or else into a new figure of
-pyplot, and gives the Axes back, so that titles and sizes are the caller's. Neutral lines and text take rcParams' text
-colour, the shades of heat maps are transparent where there is nothing: the pictures fit light pages and dark ones.
-matplotlib is loaded on first use, as it is an optional dependency.
+Each function draws into the Axes that it gets, or else into a new figure of pyplot, and returns the Axes, so that
+titles and sizes are the caller's. Neutral lines and text take rcParams' text colour, and the shades of heat maps are
+transparent where there is nothing, so that pictures fit light pages and dark ones. matplotlib is loaded on first use,
+as it is an optional dependency. The module is long because it has one function per picture, each with its docstring.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.votes import wilson_interval
+from spark_cnn_ensemble.fit_result import FitResult
+from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics, wilson_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
-    from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
 
 # Of Okabe's and Ito's palette, which most colour-blind people can tell apart: a pair that also differs in lightness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
@@ -55,9 +54,7 @@ def load_matplotlib() -> Any:
     return matplotlib
 
 
-def learning_curves(
-    summary: CNNEnsembleTrainingSummary, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None
-) -> Axes:
+def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None) -> Axes:
     """Loss or accuracy by epoch: each member a thin line, the mean of those that trained so long a thick one.
 
     Validation is dashed, where rows were held back for it. Accuracy comes with the vote's on the out-of-bag sample,
@@ -425,7 +422,7 @@ def _integer_ticks(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _curves(summary: CNNEnsembleTrainingSummary, name: str) -> list[tuple[float, ...]]:
+def _curves(summary: FitResult, name: str) -> list[tuple[float, ...]]:
     return [curve for member in summary.members if (curve := member.history.get(name))]
 
 

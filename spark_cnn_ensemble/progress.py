@@ -10,16 +10,15 @@ import importlib.util
 import sys
 import threading
 import time
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-from pyspark.accumulators import AccumulatorParam
 from pyspark.sql import SparkSession
+
+from spark_cnn_ensemble.engine import engine_of
 
 _PERIOD = 0.5  # seconds between two looks
 _LINES_EVERY = 30.0  # seconds between two lines where there is no terminal
@@ -38,16 +37,15 @@ class _Watch(ABC):
     """
 
     def __init__(self, spark: SparkSession, unit: str, shown: bool) -> None:
-        self._context = spark.sparkContext
+        self._jobs = engine_of(spark).watch_jobs()
         self._unit = unit
         self._shown = shown
-        self._tag = f"progress-{uuid.uuid4().hex}"
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._display: _Bar | _Lines | None = None
 
     def __enter__(self) -> Any:
-        self._context.addJobTag(self._tag)
+        self._jobs.start()
         if self._shown:
             self._display = _display(self._unit)
             self._thread = threading.Thread(target=self._watch, name="spark-cnn-ensemble-progress", daemon=True)
@@ -63,11 +61,7 @@ class _Watch(ABC):
             if error is None:
                 self._look(self._display)
             self._display.close(finished=error is None)
-        with suppress(Exception):  # the session may be gone; whoever waits is told why
-            if error is not None:
-                # After an interrupt jobs go on: Spark's own handler cannot cancel them while a call to the JVM waits.
-                self._context.cancelJobsWithTag(self._tag)
-            self._context.removeJobTag(self._tag)
+        self._jobs.stop(cancel=error is not None)
 
     def _watch(self) -> None:
         assert self._display is not None
@@ -80,20 +74,6 @@ class _Watch(ABC):
     @abstractmethod
     def _look(self, display: _Bar | _Lines) -> None: ...
 
-    def _tasks(self) -> list[tuple[int, int]]:
-        """Tasks done and in all, of each job inside the block."""
-        jobs = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)
-        tracker = self._context._jsc.statusTracker()
-        found = []
-        for job in sorted(jobs):
-            told = tracker.getJobInfo(job)
-            stages = [tracker.getStageInfo(stage) for stage in told.stageIds()] if told is not None else []
-            begun = [
-                stage for stage in stages if stage is not None and stage.submissionTime() > 0
-            ]  # others are skipped
-            found.append((sum(stage.numCompletedTasks() for stage in begun), sum(stage.numTasks() for stage in begun)))
-        return found
-
 
 class FitProgress(_Watch):
     """The members that are done, of `total`."""
@@ -102,23 +82,22 @@ class FitProgress(_Watch):
         super().__init__(spark, "member", shown)
         self._total = total
         self._known: dict[tuple[int, int], float] = {}
-        self._accumulator = self._context.accumulator([], _Collected()) if shown else None
+        self._done = engine_of(spark).collector() if shown else None
 
     @property
-    def tell_from_workers(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
-        """What workers call when a member is done: ((plan, member), accuracy in training)."""
-        return None if self._accumulator is None else self._accumulator.add
+    def reporter(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
+        """What workers call when a member is done: ((plan, member), training accuracy)."""
+        return None if self._done is None else self._done.add
 
-    def tell(self, done: list[tuple[tuple[int, int], float]]) -> None:
+    def count(self, done: list[tuple[tuple[int, int], float]]) -> None:
         """Count members that were done before."""
         self._known.update(done)
 
     def _look(self, display: _Bar | _Lines) -> None:
-        assert self._accumulator is not None
-        # A task that Spark ran twice told of its member twice.
-        self._known.update(self._accumulator.value)
+        assert self._done is not None
+        self._known.update(self._done.values)
         stage = "training"
-        tasks = self._tasks()
+        tasks = self._jobs.tasks()
         if not self._known and len(tasks) == 1:  # the rows are read by a job of its own
             stage = f"reading {tasks[0][0]}/{tasks[0][1]}"
         accuracies = [accuracy for accuracy in self._known.values() if np.isfinite(accuracy)]
@@ -133,18 +112,8 @@ class TaskProgress(_Watch):
         self._stage = stage
 
     def _look(self, display: _Bar | _Lines) -> None:
-        done, total = (sum(numbers) for numbers in zip(*self._tasks() or [(0, 0)], strict=True))
+        done, total = (sum(numbers) for numbers in zip(*self._jobs.tasks() or [(0, 0)], strict=True))
         display.show(done, total, self._stage, "")
-
-
-class _Collected(AccumulatorParam):
-    """Lists that are joined."""
-
-    def zero(self, value: list[Any]) -> list[Any]:
-        return []
-
-    def addInPlace(self, value1: list[Any], value2: list[Any]) -> list[Any]:
-        return value1 + value2
 
 
 class _Bar:

@@ -15,18 +15,16 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from spark_cnn_ensemble import plots
-
-if TYPE_CHECKING:
-    from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
-    from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
+from spark_cnn_ensemble.fit_result import FitResult
+from spark_cnn_ensemble.report_sentences import story
+from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
 
 _MOST_OPEN_MEMBERS = 20  # more rows of the table of members are folded away
-_MOST_CONFUSED = 3
 _INK = "#010203"  # for text and axes, while a picture is drawn
 # A picture's colour -> the page's, which follow the theme.
 _THEMED = {_INK: "currentColor", plots.BLUE.lower(): "var(--blue)", plots.ORANGE.lower(): "var(--orange)"}
@@ -97,7 +95,7 @@ _COLUMNS: dict[str, tuple[str, str, Any]] = {
 
 
 def write_report(
-    summary: CNNEnsembleTrainingSummary,
+    summary: FitResult,
     path: str | os.PathLike[str],
     title: str = "An ensemble of CNNs, as trained",
     evaluation: VoteStatistics | None = None,
@@ -139,14 +137,14 @@ def write_report(
 
 
 def _page(
-    summary: CNNEnsembleTrainingSummary,
+    summary: FitResult,
     title: str,
     evaluation: VoteStatistics | None,
     class_names: Sequence[str] | None,
 ) -> str:
     out_of_bag = summary.outOfBag
     sections = [
-        ("In short", "".join(f"<p>{sentences}</p>" for sentences in _story(summary, evaluation, class_names))),
+        ("In short", "".join(f"<p>{sentences}</p>" for sentences in story(summary, evaluation, class_names))),
         ("The fit in figures", _facts(summary.facts())),
         ("Training", _training(summary)),
     ]
@@ -164,146 +162,6 @@ def _page(
     )
 
 
-# ---- the story, in sentences; each is HTML
-
-
-def _story(
-    summary: CNNEnsembleTrainingSummary, evaluation: VoteStatistics | None, class_names: Sequence[str] | None
-) -> list[str]:
-    paragraphs = [_told_training(summary), _told_out_of_bag(summary)]
-    if evaluation is not None:
-        paragraphs.append(_told_evaluation(evaluation))
-    votes = evaluation if evaluation is not None and evaluation.rows else summary.outOfBag
-    if votes is not None and votes.rows:
-        names = plots.class_labels(len(votes.confusionMatrix), class_names)
-        paragraphs += [_told_growth(votes), _told_confusion(votes, names), _told_agreement(votes)]
-    return paragraphs
-
-
-def _told_training(summary: CNNEnsembleTrainingSummary) -> str:
-    members = len(summary.members)
-    bags = _span([member.rows for member in summary.members])
-    epochs = _span([member.epochs for member in summary.members])
-    used = summary.rows - summary.skippedRows
-    told = [
-        f"{_count(members, 'member')} {'was' if members == 1 else 'were'} trained on {_count(used, 'row')} "
-        f"in {summary.seconds:,.0f} seconds, {'on' if members == 1 else 'each on'} {bags} of them and for "
-        f"{epochs} epoch{'' if epochs == '1' else 's'}."
-    ]
-    if summary.skippedRows:
-        told.append(f"{_count(summary.skippedRows, 'row')} could not be used and {_was(summary.skippedRows)} left out.")
-    if summary.missingMembers:
-        count = len(summary.missingMembers)
-        told.append(f"{_count(count, 'more member')} failed and {_was(count)} left out.")
-    return " ".join(told)
-
-
-def _told_out_of_bag(summary: CNNEnsembleTrainingSummary) -> str:
-    votes = summary.outOfBag
-    if votes is None:
-        return (
-            "There is no out-of-bag estimate: none was asked for (oobSampleSize is 0), or every member was trained on "
-            "every row, which leaves none to test it on."
-        )
-    if not votes.rows:
-        return "There is no out-of-bag estimate: every member was trained on every row of the sample."
-    return _told_accuracy(votes, f"On {_count(votes.rows, 'sampled row')}, by the members that did not train on them")
-
-
-def _told_evaluation(evaluation: VoteStatistics) -> str:
-    if not evaluation.rows:
-        return "The evaluation has no rows, and nothing to show."
-    return _told_accuracy(evaluation, f"On {_count(evaluation.rows, 'held-out row')}")
-
-
-def _told_accuracy(votes: VoteStatistics, where: str) -> str:
-    low, high = votes.accuracyInterval
-    told = (
-        f"{where}, the vote is right on <strong>{votes.accuracy:.2%}</strong> (95 % interval {low:.2%} to {high:.2%})."
-    )
-    alone = votes.memberAccuracies[~np.isnan(votes.memberAccuracies)]
-    if len(alone) > 1:
-        told += f" A member alone is right on {alone.mean():.2%} on average, {alone.min():.2%} to {alone.max():.2%}."
-    return told
-
-
-def _told_growth(votes: VoteStatistics) -> str:
-    """Whether more members would help: what the second half of them has gained, and how that compares to chance."""
-    table = plots.telling_sizes(votes)
-    if len(table) < 2:
-        return "Whether more members would help cannot be told from votes of one size."
-    last = table.iloc[-1]
-    half = table[table["size"] <= max(last["size"] / 2, table["size"].iloc[0])].iloc[-1]
-    gain, noise = last["accuracy"] - half["accuracy"], (last["high"] - last["low"]) / 2
-    fewer = "1 member gets" if half["size"] == 1 else f"{int(half['size'])} members together get"
-    told = (
-        f"Would more members help? {fewer} {half['accuracy']:.2%} right, {int(last['size'])} get {last['accuracy']:.2%}"
-    )
-    if round(min(gain, 1 - last["accuracy"]), 4) <= 0:
-        return f"{told}: the curve has levelled off, and more are unlikely to help."
-    told += f": {100 * gain:.2f} points more"
-    if gain < noise:
-        return (
-            f"{told}, which is within the uncertainty of the estimate (± {100 * noise:.2f} points). Gains shrink with "
-            "size, so that twice as many should gain no more than that."
-        )
-    return f"{told}, beyond the uncertainty of the estimate (± {100 * noise:.2f} points). More are likely to help."
-
-
-def _told_confusion(votes: VoteStatistics, names: Sequence[str]) -> str:
-    matrix = votes.confusionMatrix
-    errors = matrix - np.diag(np.diag(matrix))
-    order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_CONFUSED]
-    pairs = [divmod(int(place), len(matrix)) for place in order if errors.ravel()[place]]
-    if not pairs:
-        return "No row is confused with another class."
-    told = [
-        f"{_quoted(names[label])} for {_quoted(names[taken])} ({errors[label, taken]:,} of "
-        f"{_count(int(matrix[label].sum()), 'row')})"
-        for label, taken in pairs
-    ]
-    return f"What is mistaken most: {_joined(told)}. In all, {_count(int(errors.sum()), 'row')} went wrong."
-
-
-def _told_agreement(votes: VoteStatistics) -> str:
-    if len(votes.memberAccuracies) < 2:
-        return "How sure the ensemble is cannot be told, as one member always agrees with itself."
-    table = votes.coverage
-    first = table.iloc[0]
-    if first["minimumShare"] < 1:
-        return "How sure is it? On no row do all members that vote agree."
-    told = (
-        f"How sure is it? On {first['coverage']:.1%} of the rows all members that vote agree, and "
-        f"{first['accuracy']:.2%} of these are right"
-    )
-    if len(table) == 1:
-        return f"{told}."
-    rest = 1 - first["coverage"]
-    right = (votes.accuracy - first["coverage"] * first["accuracy"]) / rest
-    return f"{told}; of the other {rest:.1%}, {max(right, 0):.2%} are."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _was(number: int) -> str:
-    return "was" if number == 1 else "were"
-
-
-def _span(numbers: Sequence[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
-
-
-def _quoted(name: str) -> str:
-    return f"<q>{html.escape(name)}</q>"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
 # ---- tables
 
 
@@ -314,7 +172,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
     return f'<table class="facts">{rows}</table>'
 
 
-def _members(summary: CNNEnsembleTrainingSummary) -> str:
+def _members(summary: FitResult) -> str:
     table = summary.memberTable
     shown = [name for name, (_, _, dull) in _COLUMNS.items() if name in table and not (table[name] == dull).all()]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("member", *(_COLUMNS[name][0] for name in shown)))
@@ -339,7 +197,7 @@ def _cell(value: Any, form: str) -> str:
 # ---- pictures
 
 
-def _training(summary: CNNEnsembleTrainingSummary) -> str:
+def _training(summary: FitResult) -> str:
     return _pictures(
         [
             (

@@ -1,4 +1,4 @@
-"""What every test file shares: one Spark session of two cores, and small sets of real digits."""
+"""Fixtures for every test file: one Spark session with two cores, small sets of real digits, and a model of them."""
 
 import os
 import sys
@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-# For Spark here and in all processes that are started from here: Java's second compiler and its parallel collector cost
+# For Spark here and in every process that is started from here. Java's second compiler and its parallel collector cost
 # more than they gain in jobs as short as these.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 from pyspark.sql import SparkSession
+from support.classifiers import small
 
-from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
-QUICK_JAVA = os.environ["SPARK_SUBMIT_OPTS"]
+
+def pytest_collection_modifyitems(items):
+    """Mark tests that use a Spark session, so that `-m "not spark"` selects the fast ones."""
+    for item in items:
+        if "spark" in getattr(item, "fixturenames", ()):
+            item.add_marker("spark")
 
 
 @pytest.fixture(scope="session")
@@ -58,21 +63,6 @@ def train(spark, digits):
 def test(spark, digits):
     """The digits' test rows as a DataFrame (id, features, label)."""
     return to_dataframe(spark, *digits[1]).cache()
-
-
-def small(**params):
-    """A classifier of 8x8 digits that trains in a moment."""
-    settings = {
-        "numMembers": 3,
-        "filters": [4],
-        "kernelSize": 3,
-        "denseUnits": 16,
-        "epochs": 1,
-        "numClasses": 10,
-        "inputShape": [8, 8, 1],
-        "oobSampleSize": 0,
-    }
-    return CNNEnsembleClassifier(**{**settings, **params})
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from conftest import small
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.classification import OneVsRest, OneVsRestModel
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
@@ -38,14 +37,18 @@ from pyspark.ml.tuning import (
 )
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, StructField, StructType
+from support.classifiers import small
 
-from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier, bagging
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import to_dataframe
-from spark_cnn_ensemble.params import RANGES
-from spark_cnn_ensemble.worker.majority import VotingPlan, majority
-from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.fit.members import place_bags
+from spark_cnn_ensemble.rows.draw import draw_of
+from spark_cnn_ensemble.rows.training_rows import explode_bags
+from spark_cnn_ensemble.worker.decision import majority
 from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.pixels import PixelFormat
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import digest
 
 TESTS = Path(__file__).parent
 OUTPUTS = ["rawPrediction", "probability", "prediction"]
@@ -243,9 +246,10 @@ def test_04_no_work_in_the_constructor(train, model, test):
         "inputShape": [8, 8],
         "thresholds": [0.0, 0.0],
     }
-    assert set(bad) == set(RANGES)
+    ranges = {param.name: param.allowed.rule for param in small().params if getattr(param, "allowed", None)}
+    assert set(bad) == set(ranges)
     for name, value in bad.items():
-        rule = RANGES[name][0]
+        rule = ranges[name]
         classifier = small(**{name: value})  # does not raise: a search may set Params in any order
         with pytest.raises(ValueError) as refusal:
             classifier.fit(train)
@@ -499,20 +503,18 @@ def test_14_bags_are_right(spark, few):
 
     rows = spark.range(3000).select(F.xxhash64("id").alias("row_key"), F.lit(False).alias("validates"))
     for kind, rate, members in (("disjoint", 1.0, 4), ("subsample", 0.3, 3), ("bootstrap", 1.5, 3)):
-        bags = bagging.bags(F.col("row_key"), F.col("validates"), kind, rate, members, 5)
-        drawn = bagging.draw(rows.repartition(3).withColumn("bags", bags))
+        draw = draw_of(kind, rate, members, 5)
+        bags = draw.bags(F.col("row_key"), F.col("validates"), with_guests=False)
+        drawn = explode_bags(rows.repartition(3).withColumn("bags", bags))
         given = (
-            bagging.place(drawn, range(members), members)
+            place_bags(drawn, range(members), members)
             .mapInPandas(record, "task int, member int, copies int, row_key long")
             .toPandas()
         )
         assert (given["task"] == given["member"]).all()
         replayed = rows.select(
             "row_key",
-            *[
-                bagging.copies_in_bag(F.col("row_key"), F.lit(member), kind, rate, members, 5).alias(str(member))
-                for member in range(members)
-            ],
+            *[draw.copies(F.col("row_key"), F.lit(member)).alias(str(member)) for member in range(members)],
         ).toPandas()
         bags = {}
         for member in range(members):
@@ -533,12 +535,12 @@ def test_14_bags_are_right(spark, few):
             assert copies.max() == 1
         else:  # the members draw by themselves
             assert abs(np.corrcoef(copies.T)[0, 1]) < 0.1
-        other_seed = bagging.copies_in_bag(F.col("row_key"), F.lit(0), kind, rate, members, 6) > 0
+        other_seed = draw_of(kind, rate, members, 6).copies(F.col("row_key"), F.lit(0)) > 0
         assert {row["row_key"] for row in rows.where(other_seed).collect()} != set(bags[0])
     # And the members of a fit were given just these.
     model = small(bagging="bootstrap", subsamplingRate=0.7, idCol="id", seed=3).fit(few)
     for member in model.members:
-        copies = bagging.copies_in_bag(F.xxhash64("id"), F.lit(member.member), "bootstrap", 0.7, 3, 3)
+        copies = draw_of("bootstrap", 0.7, 3, 3).copies(F.xxhash64("id"), F.lit(member.member))
         bag = few.select("label", copies.alias("copies")).where("copies > 0").toPandas()
         assert (member.rows, member.examples) == (len(bag), bag["copies"].sum())
         assert member.classCounts == tuple(np.bincount(bag["label"], minlength=10))

@@ -10,7 +10,8 @@ from PIL import Image
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.cli import _parser, main
-from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
+from spark_cnn_ensemble.datasets import to_dataframe
+from spark_cnn_ensemble.text.writer import write_text_matrix
 
 SMALL = ["--num-members", "3", "--filters", "4", "--kernel-size", "3", "--dense-units", "16", "--epochs", "3"]
 SMALL += ["--learning-rate", "0.005"]

@@ -16,12 +16,13 @@ from types import SimpleNamespace
 
 import pyspark
 import pytest
-from conftest import QUICK_JAVA, small
-from test_faults import QUICK, a_worker_in_training, driver, family, finished, result, told, wait_until
+from support.classifiers import small
+from support.drivers import QUICK, a_worker_in_training, driver, family, finished, result, told, wait_until
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.cli import main  # noqa: F401 - for the driver that stays
-from spark_cnn_ensemble.datasets import read_text_matrix, write_text_matrix
+from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.text.writer import write_text_matrix
 
 PACKAGE = Path(__file__).parent.parent / "spark_cnn_ensemble"
 SPARK_HOME = Path(pyspark.__file__).parent
@@ -51,7 +52,7 @@ def cluster(tmp_path_factory):
         "SPARK_HOME": str(SPARK_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "512m",
-        "SPARK_DAEMON_JAVA_OPTS": QUICK_JAVA,
+        "SPARK_DAEMON_JAVA_OPTS": os.environ["SPARK_SUBMIT_OPTS"],
         "PYSPARK_PYTHON": sys.executable,
     }
     port, processes = free_port(), []
@@ -90,7 +91,7 @@ def submitted(cluster, digits):
     command = [SPARK_HOME / "bin" / "spark-submit", "--master", cluster.url, "--py-files", cluster.archive]
     for name, value in {
         "spark.executor.memory": "512m",
-        "spark.executor.extraJavaOptions": QUICK_JAVA,
+        "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
         "spark.ui.enabled": "false",
         "spark.dynamicAllocation.enabled": "true",
         "spark.dynamicAllocation.shuffleTracking.enabled": "true",
@@ -112,7 +113,7 @@ def far(cluster, submitted):
     settings = {
         "spark.master": cluster.url,
         "spark.executor.memory": "512m",
-        "spark.executor.extraJavaOptions": QUICK_JAVA,
+        "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
         "spark.speculation": "true",
         "spark.speculation.quantile": "0.5",
         "spark.speculation.multiplier": "3",

@@ -15,15 +15,13 @@ import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 
-from spark_cnn_ensemble import datasets, text_matrix
-from spark_cnn_ensemble.datasets import (
-    load_digits,
-    load_mnist,
-    read_text_matrix,
-    to_dataframe,
-    write_text_matrix,
-)
-from spark_cnn_ensemble.worker import text_files, text_lines
+from spark_cnn_ensemble import datasets
+from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
+from spark_cnn_ensemble.text import files as text_files
+from spark_cnn_ensemble.text import lines as text_lines
+from spark_cnn_ensemble.text import reader
+from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.text.writer import write_text_matrix
 
 MNIST = Path(datasets.__file__).parent.parent / "data" / "mnist"
 
@@ -57,9 +55,9 @@ def some():
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Files cut into many partitions, partitions into many reads, reads into many blocks."""
-    monkeypatch.setattr(text_matrix, "_LOCAL_CHUNK_BYTES", 1000)
-    monkeypatch.setattr(text_matrix, "_READ_BYTES", 300)
-    monkeypatch.setattr(text_matrix, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(reader, "_LOCAL_CHUNK_BYTES", 1000)
+    monkeypatch.setattr(reader, "_READ_BYTES", 300)
+    monkeypatch.setattr(reader, "_BLOCK_BYTES", 100)
 
 
 # ------------------------------------------------------------------------------------- arrays
@@ -299,7 +297,7 @@ def test_a_line_longer_than_any_read():
 )
 def test_partitions_are_few_and_even_and_keep_the_slots_busy(slots, chunk, read, count):
     files = [text_files.Span(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
-    size = text_matrix._part_bytes(1000, slots, chunk, read)
+    size = reader._part_bytes(1000, slots, chunk, read)
     assert size == math.ceil(1000 / count)
     parts = [text_files.spans(files, i * size, (i + 1) * size) for i in range(count)]
     sizes = [sum(r.stop - r.start for r in part) for part in parts]
@@ -373,9 +371,9 @@ def test_fixed_width_leaves_everything_else_to_arrow():
 
 def read_here(path, label="last", sep=" ", scale=1.0):
     """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
-    matrix, count = text_matrix._plan(path, label, sep, scale, 2, text_matrix._LOCAL_CHUNK_BYTES)
+    matrix, count = reader._plan(path, label, sep, scale, 2, reader._LOCAL_CHUNK_BYTES)
     table = pa.Table.from_batches(text_files.read_parts([pa.record_batch({"part": range(count)})], matrix))
-    assert table.column_names == text_matrix._schema(label).names
+    assert table.column_names == reader._schema(label).names
     features = np.array(table["features"].to_pylist(), np.float32)
     return table["id"].to_numpy(), features, None if label is None else table["label"].to_numpy()
 

@@ -17,18 +17,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import small
 from PIL import Image
 from pyspark.ml import Pipeline
 from pyspark.sql import functions as F
-from test_refusals import edit_json, load_refused, network_json, only, refused, refused_by_job
+from support.classifiers import small
+from support.networks import network_json
+from support.refusals import refused, refused_by_job
+from support.saved_models import edit_json, load_refused, only
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.persistence import read_weights
-from spark_cnn_ensemble.worker.member import digest, load_tensorflow, pack_weights, unpack_weights
-from spark_cnn_ensemble.worker.network import Architecture, count_weights, read_network_json
+from spark_cnn_ensemble.worker.network import Architecture, count_weights
+from spark_cnn_ensemble.worker.network_json import read_network_json
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.weights import digest, pack_weights, unpack_weights
 
 DAMAGE = "; copy or save the model again."
 WEIGHTS = "A member's weights are damaged ("
@@ -709,7 +713,7 @@ def in_process(code):
     begin = """
 import os, resource
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-from spark_cnn_ensemble.worker.member import load_tensorflow
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 def sentence(act):

@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small
-from test_refusals import a_sentence, refused
-from test_worker import SMALL, a_plan, frame, same
+from support.bags import SMALL, a_plan, frame, same
+from support.classifiers import small
+from support.refusals import a_sentence, refused
 
 from spark_cnn_ensemble.datasets import to_dataframe
 from spark_cnn_ensemble.worker.bag import BagRules, Examples, collect_bag
-from spark_cnn_ensemble.worker.member import load_tensorflow, unpack_weights
 from spark_cnn_ensemble.worker.pixel_store import PixelStore
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import Refusal
-from spark_cnn_ensemble.worker.training import Trainer
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.trainer import Trainer
+from spark_cnn_ensemble.worker.weights import unpack_weights
 
 REMEDY = (
     "; free the disk, point spark.local.dir to a larger one, raise maxMemoryInMB, or set a smaller subsamplingRate or "

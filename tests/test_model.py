@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small
 from PIL import Image
 from pyarrow.parquet import ParquetFile
 from pyspark.ml.linalg import Vectors
 from pyspark.sql import functions as F
+from support.classifiers import small
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
-from spark_cnn_ensemble.worker.member import PART_BYTES, load_tensorflow
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.weights import PART_BYTES
 
 OUTPUTS = ["rawPrediction", "probability", "prediction"]
 

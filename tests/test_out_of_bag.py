@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import small
 from pyspark.sql import functions as F
+from support.classifiers import small
 
-from spark_cnn_ensemble import CNNEnsembleClassificationModel, bagging
-from spark_cnn_ensemble.out_of_bag import Draw
+from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.rows.draw import draw_of
 
 BETTER = {"numMembers": 5, "filters": [8, 16], "denseUnits": 32, "epochs": 10, "learningRate": 4e-3, "idCol": "id"}
 DRAWS = [
@@ -20,11 +20,8 @@ DRAWS = [
 def keyed(rows, draw):
     """The rows with their key, ticket, and copies in each member's bag, in the order of their tickets."""
     key = F.xxhash64("id")
-    copies = [
-        bagging.copies_in_bag(key, F.lit(member), draw.bagging, draw.rate, draw.num_members, draw.seed)
-        for member in range(draw.num_members)
-    ]
-    table = rows.select("id", "label", bagging.ticket(key, draw.seed).alias("ticket"), F.array(*copies).alias("copies"))
+    copies = [draw.copies(key, F.lit(member)) for member in range(draw.num_members)]
+    table = rows.select("id", "label", draw.ticket(key).alias("ticket"), F.array(*copies).alias("copies"))
     return table.orderBy("ticket").toPandas()
 
 
@@ -40,7 +37,7 @@ def fitted(request, train):
     """A model with an out-of-bag sample of 300 rows, and its draw."""
     kind, rate = request.param
     classifier = small(**{**BETTER, "numMembers": 3}, bagging=kind, subsamplingRate=rate, oobSampleSize=300)
-    return classifier.fit(train), Draw(kind, rate, 3, classifier.getSeed())
+    return classifier.fit(train), draw_of(kind, rate, 3, classifier.getSeed())
 
 
 def test_the_sample_is_the_rows_of_lowest_tickets(fitted, train):

@@ -4,17 +4,17 @@ import math
 
 import numpy as np
 import pytest
-from conftest import small
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import OneVsRest
 from pyspark.ml.evaluation import BinaryClassificationEvaluator, MulticlassClassificationEvaluator
 from pyspark.ml.feature import IndexToString, MinMaxScaler, StringIndexer, VectorAssembler
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationSplit
 from pyspark.sql import functions as F
+from support.classifiers import small
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import to_dataframe
-from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.worker.weights import digest
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 PIXELS = [f"pixel {index}.{index}" for index in range(64)]  # names that have to be quoted

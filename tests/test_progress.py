@@ -11,7 +11,7 @@ import threading
 from contextlib import contextmanager, redirect_stderr
 
 import pytest
-from conftest import small
+from support.classifiers import small
 
 from spark_cnn_ensemble import progress
 from spark_cnn_ensemble.progress import TaskProgress

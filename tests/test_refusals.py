@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import small
 from PIL import Image
-from pyspark.errors import PySparkException
 from pyspark.ml.classification import LogisticRegression
 from pyspark.ml.feature import StringIndexer, VectorAssembler
 from pyspark.ml.linalg import Vectors, VectorUDT
@@ -32,12 +30,16 @@ from pyspark.sql.types import (
     StructField,
     StructType,
 )
+from support.classifiers import small
+from support.networks import network_json
+from support.refusals import a_sentence, refused, refused_by_job
+from support.saved_models import edit_json, edit_metadata, load_refused, without_checksum
 
-from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier, bagging
-from spark_cnn_ensemble.params import DEFAULTS, RANGES, check_params
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
+from spark_cnn_ensemble.declared import check_params
+from spark_cnn_ensemble.fit import members as fit_members
 from spark_cnn_ensemble.persistence import write_whole
-from spark_cnn_ensemble.worker.member import load_tensorflow
-from spark_cnn_ensemble.worker.refusal import refusal_in
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 NAN, INF = math.nan, math.inf
 SKIP = r"; correct the row, or set handleInvalid='skip' to leave such rows out\.$"
@@ -49,32 +51,6 @@ def tiny(unset=(), **params):
     for name in unset:
         classifier.clear(classifier.getParam(name))
     return classifier
-
-
-def a_sentence(text):
-    """`text`, if it is what a user can read: one line, one sentence, no trace of Java or Python."""
-    assert "\n" not in text, text
-    assert text.endswith("."), text
-    outside = re.sub(r"\([^()]*\)", "", text).replace(". Got ", " got ")
-    assert not re.search(r"[.!?] [A-Z]", outside), f"more than one sentence: {text}"
-    assert not re.search(r"Exception|Traceback|Error:|SQLSTATE|\bat (org|java|scala)\.|object at 0x", text), text
-    return text
-
-
-def refused(act, *args, kind=ValueError, **kwargs):
-    """The sentence by which `act` is refused."""
-    with pytest.raises(kind) as caught:
-        act(*args, **kwargs)
-    return a_sentence(str(caught.value))
-
-
-def refused_by_job(frame):
-    """The sentence inside the error of a job that `frame` fails in."""
-    with pytest.raises(PySparkException) as caught:
-        frame.collect()
-    found = refusal_in(str(caught.value))
-    assert found, str(caught.value)[:2000]
-    return a_sentence(found)
 
 
 @contextmanager
@@ -97,7 +73,7 @@ def no_training(monkeypatch):
     def place(*_):
         raise AssertionError("Training has begun.")
 
-    monkeypatch.setattr(bagging, "place", place)
+    monkeypatch.setattr(fit_members, "place_bags", place)
 
 
 def same_members(one, other):
@@ -450,17 +426,21 @@ IN_RANGE = {
 }
 
 
+DECLARED = {param.name: param for param in CNNEnsembleClassifier().params}
+RANGES = {name: param.allowed for name, param in DECLARED.items() if getattr(param, "allowed", None)}
+
+
 def test_every_range_is_tried():
     assert set(OUT_OF_RANGE) == set(IN_RANGE) == set(RANGES)
-    free = {"network", "checkpointDir", *(name for name in DEFAULTS if name.endswith("Col"))}
-    assert set(DEFAULTS) - set(RANGES) - free == {"standardization", "randomFlip"}
+    free = {"network", "checkpointDir", *(name for name in DECLARED if name.endswith("Col"))}
+    assert set(DECLARED) - set(RANGES) - free == {"standardization", "randomFlip"}
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, bad in OUT_OF_RANGE.items() for value in bad])
 def test_fit_refuses_a_value_out_of_range(spark, good, name, value):
     with jobs(spark) as started:
         text = refused(tiny(**{name: value}).fit, good)
-    rule = re.escape(RANGES[name][0])
+    rule = re.escape(RANGES[name].rule)
     assert re.fullmatch(
         rf"The '{name}' parameter of CNNEnsembleClassifier must be {rule}\. Got {re.escape(repr(value))} instead\.",
         text,
@@ -518,12 +498,6 @@ def test_unknown_params_are_refused(spark):
     assert text == "CNNEnsembleClassifier has no parameter 'trees'."
     with pytest.raises(TypeError):
         CNNEnsembleClassifier("features")
-
-
-def network_json(*layers, shape=(2, 2, 1)):
-    import keras
-
-    return keras.Sequential([keras.Input(shape), *layers]).to_json()
 
 
 def changed(text, old, new):
@@ -1149,36 +1123,6 @@ def damaged(saved, tmp_path):
     """A copy of a saved model, to be damaged."""
     shutil.copytree(saved, tmp_path / "model")
     return tmp_path / "model"
-
-
-def only(folder, pattern):
-    (found,) = folder.glob(pattern)
-    return found
-
-
-def without_checksum(file):
-    file.with_name(f".{file.name}.crc").unlink()
-    return file
-
-
-def edit_metadata(folder, change):
-    file = without_checksum(only(folder / "metadata", "part-*"))
-    file.write_text(change(file.read_text()))
-
-
-def edit_json(folder, change):
-    def edit(text):
-        metadata = json.loads(text)
-        change(metadata)
-        return json.dumps(metadata)
-
-    edit_metadata(folder, edit)
-
-
-def load_refused(folder, kind=ValueError, cls=CNNEnsembleClassificationModel):
-    text = refused(cls.load, str(folder), kind=kind)
-    assert str(folder) in text
-    return text
 
 
 def test_the_copy_is_sound_before_it_is_damaged(damaged, model):

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import pyplot
-from test_plots import HOSTILE, evaluation, nothing_voted, out_of_bag, summary
+from support.results import HOSTILE, evaluation, nothing_voted, out_of_bag, summary
 
 from spark_cnn_ensemble import plots, report
 from spark_cnn_ensemble.report import write_report

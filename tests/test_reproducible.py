@@ -8,9 +8,9 @@ Beside these: `test_checks` has another seed, another order of the rows, one and
 import warnings
 
 import pytest
-from conftest import small
 from pyspark.sql import functions as F
-from test_faults import driver, result, told
+from support.classifiers import small
+from support.drivers import driver, result, told
 
 from spark_cnn_ensemble.datasets import to_dataframe
 

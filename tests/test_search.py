@@ -3,12 +3,12 @@
 import threading
 
 import pytest
-from conftest import small
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder
+from support.classifiers import small
 
-from spark_cnn_ensemble.fitting import FitsTogether
-from spark_cnn_ensemble.worker.member import digest
+from spark_cnn_ensemble.fit.shared_fits import SharedFits
+from spark_cnn_ensemble.worker.weights import digest
 
 BAGS = {"bagging": "subsample", "subsamplingRate": 0.5, "numMembers": 2, "oobSampleSize": 100, "verbose": 0}
 
@@ -118,7 +118,7 @@ def test_threads_share_one_fit_of_a_group_and_its_failure():
             raise ValueError("diverged")
         return [index * 10 for index in indices]
 
-    fits = FitsTogether([[0, 2], [1, 3], [4]], fit)
+    fits = SharedFits([[0, 2], [1, 3], [4]], fit)
     found, failed = {}, []
 
     def take():

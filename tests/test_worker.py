@@ -17,29 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.bags import SMALL, a_bag, a_plan, examples, frame, noise, none_like, pick, same
 
 from spark_cnn_ensemble.params import OPTIMIZERS
 from spark_cnn_ensemble.worker.augmentation import augment
-from spark_cnn_ensemble.worker.bag import BAG_COLUMNS, Bag, BagRules, Examples, collect_bag
-from spark_cnn_ensemble.worker.loaded import load_ensemble
-from spark_cnn_ensemble.worker.majority import VotingPlan, majority
-from spark_cnn_ensemble.worker.measuring import count_votes
-from spark_cnn_ensemble.worker.member import (
-    PART_BYTES,
-    TrainingPlan,
-    load_tensorflow,
-    pack_weights,
-    split_weights,
-    unpack_weights,
-)
-from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.bag import Bag, BagRules, collect_bag
+from spark_cnn_ensemble.worker.decision import majority
+from spark_cnn_ensemble.worker.evaluation import count_votes
+from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
+from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.optimizers import KerasOptimizer
 from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded, narrowest, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal, refusal_in, refusing_in_python
-from spark_cnn_ensemble.worker.training import Trainer, _mean_and_variance, train_member
-from spark_cnn_ensemble.worker.voting import decide_early, member_parts, vote_batches, vote_once
+from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.scoring import decide_early, vote_batches, vote_once
+from spark_cnn_ensemble.worker.trainer import Trainer, _mean_and_variance
+from spark_cnn_ensemble.worker.training import train_member
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import PART_BYTES, member_parts, pack_weights, split_weights, unpack_weights
 
-SMALL = Architecture((8, 8, 1), 10, filters=(4,), kernel_size=3, dense_units=16)
 ARRAYS = PixelFormat("features", "array", (2, 2, 1))
 RULES = BagRules(ARRAYS)
 SKIPPING = BagRules(ARRAYS, skip_invalid=True)
@@ -53,56 +49,16 @@ def tensorflow():
 def test_tensorflow_that_other_code_has_used_before_is_taken_as_it_is():
     code = (
         "import tensorflow as tf; tf.constant(1) + 1;"
-        "from spark_cnn_ensemble.worker.member import load_tensorflow;"
+        "from spark_cnn_ensemble.worker.runtime import load_tensorflow;"
         "assert load_tensorflow(threads=3, gpus=[]) is tf; print(tf.constant(2).numpy())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "2\n", done.stderr[-2000:]
 
 
-def a_plan(architecture=SMALL, **changes):
-    settings = {
-        "epochs": 2,
-        "batch_size": 50,
-        "learning_rate": 1e-3,
-        "learning_rate_schedule": "linear",
-        "optimizer": "adam",
-        "random_shift": 0,
-        "random_flip": False,
-        "early_stopping_patience": 0,
-        "precision": "float32",
-        "seed": 17,
-    }
-    rules = BagRules(PixelFormat("features", "array", architecture.input_shape))
-    return TrainingPlan(architecture=architecture, rules=rules, **{**settings, **changes})
-
-
 def train(bag, plan):
     """Weights and history, by a trainer of its own."""
     return Trainer(plan.program).train(bag, plan)
-
-
-def examples(images, labels, weights=None, copies=None):
-    return Examples(
-        np.asarray(images),
-        np.asarray(labels, np.int32),
-        None if weights is None else np.asarray(weights, np.float32),
-        np.ones(len(labels), np.int32) if copies is None else np.asarray(copies, np.int32),
-    )
-
-
-def pick(rows, index):
-    """The examples at `index`."""
-    weights = None if rows.weights is None else rows.weights[index]
-    return Examples(rows.images[index], rows.labels[index], weights, rows.copies[index])
-
-
-def none_like(training):
-    return pick(training, np.arange(0))
-
-
-def a_bag(training, validation=None, member=0):
-    return Bag(member, training, none_like(training) if validation is None else validation, 0)
 
 
 @pytest.fixture(scope="module")
@@ -112,40 +68,7 @@ def some(digits):
     return examples(x[:120, :, :, None], y[:120])
 
 
-def noise(architecture, count=24, seed=0):
-    """Images of any shape, labelled at random."""
-    rng = np.random.default_rng(seed)
-    images = rng.integers(0, 256, (count, *architecture.input_shape), np.uint8)
-    return examples(images, rng.integers(0, architecture.num_classes, count))
-
-
-def same(one, other):
-    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
-
-
 # ------------------------------------------------------------------------------------------ the bag
-
-
-def frame(rows):
-    """Rows of (row_key, content_key, label, features) and any of BAG_COLUMNS by name."""
-    filled = []
-    for row_key, content_key, label, features, *more in rows:
-        row = {
-            "member": 0,
-            "copies": 1,
-            "validates": False,
-            "counts_here": True,
-            "row_key": row_key,
-            "content_key": content_key,
-            "ticket": None,
-            "label": label,
-            "weight": np.nan,
-            "name": None,
-            "features": features,
-        }
-        more = more[0] if more else {}
-        filled.append({**row, "validates": more.get("copies") == 0, **more})
-    return pd.DataFrame(filled, columns=list(BAG_COLUMNS))
 
 
 def numbers(*values):

@@ -12,29 +12,10 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from spark_cnn_ensemble.worker.network_json import read_network_json
 from spark_cnn_ensemble.worker.refusal import Refusal
 
 _PREPROCESSING = ("Rescaling", "Normalization")
-
-# Parts of Keras whose classes a network is made of. Others read files, load models or change settings.
-_PARTS_OF_KERAS = {
-    "activations",
-    "constraints",
-    "dtype_policies",
-    "initializers",
-    "layers",
-    "losses",
-    "metrics",
-    "models",
-    "ops",
-    "optimizers",
-    "quantizers",
-    "random",
-    "regularizers",
-}
-_PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
-_CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-_READERS_OF_FILES = {"IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"}  # of any path they name
 
 _MOST = 2**31 - 1  # numbers in an array of Spark's or Java's; no image, layer or list of classes has more
 
@@ -182,66 +163,6 @@ def _survives_valid(architecture: Architecture) -> bool:
     for _ in architecture.filters:
         side = -(-(side - architecture.kernel_size + 1) // 2)
     return side >= 4
-
-
-def read_network_json(text: str) -> dict[str, Any]:
-    """Parse a Keras JSON and refuse whatever in it could run code when it is loaded.
-
-    Every object in it must be Keras' own: no Lambda, no class or function of another module, no registered custom
-    object. How it was compiled is left out.
-
-    Raises
-    ------
-    Refusal
-        Says what is wrong and how to mend it.
-    """
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(
-            f"The 'network' parameter is not JSON ({error}); pass model.to_json() of a Keras model."
-        ) from None
-    if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
-        raise Refusal("The 'network' parameter is JSON but not a Keras model; pass model.to_json() of a Keras model.")
-    pending: list[Any] = [config]
-    while pending:
-        node = pending.pop()
-        if isinstance(node, dict):
-            # How a model was compiled is of no use here, and Keras could not count the weights of one that was.
-            node.pop("compile_config", None)
-            _check_keras_object(node)
-            pending.extend(node.values())
-        elif isinstance(node, list):
-            pending.extend(node)
-    return config
-
-
-def _check_keras_object(node: dict[str, Any]) -> None:
-    if "class_name" not in node:
-        return
-    name, registered = node["class_name"], node.get("registered_name")
-    # Keras' classes are in CamelCase. Its functions, which a config may name in their place, are not: one of them
-    # loads models. A ">" is in the name of a registered object, which comes before Keras' own of that name.
-    known = isinstance(name, str) and (name in _PLAIN_VALUES or (name.isidentifier() and name[0].isupper()))
-    if not known or registered not in (None, name) or not _of_keras(node.get("module")) or name in _CODE:
-        raise Refusal(
-            f"The 'network' parameter holds {str(name)[:60]!r}, which is code of its own rather than a layer of Keras; "
-            "use Keras' built-in layers only."
-        )
-    if name in _READERS_OF_FILES:
-        raise Refusal(
-            f"The 'network' parameter holds {name!r}, which reads words from files and is no layer for images; leave "
-            "it out."
-        )
-
-
-def _of_keras(module: Any) -> bool:
-    if module is None or module == "keras":
-        return True
-    package, *parts = str(module).split(".")
-    if parts[:1] == ["src"]:
-        parts = parts[1:]
-    return package == "keras" and bool(parts) and parts[0] in _PARTS_OF_KERAS
 
 
 def _custom_network(architecture: Architecture) -> Any:

@@ -6,7 +6,6 @@ resets it for each further member of a plan with the same program. TensorFlow is
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import time
@@ -16,19 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
-from spark_cnn_ensemble.worker.member import (
-    Program,
-    TrainingPlan,
-    digest,
-    load_tensorflow_in_task,
-    pack_weights,
-    split_weights,
-)
-from spark_cnn_ensemble.worker.network import build_network
-from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
+from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
+from spark_cnn_ensemble.worker.trainer import trainer_of
+from spark_cnn_ensemble.worker.training_plan import TrainingPlan
+from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
 # `plan` numbers the plans that members are trained by in one job.
 # A member's weights in parts of `PART_BYTES` (its report, as JSON, comes with part 0), then its share of the
@@ -41,14 +33,13 @@ REPORTED = {
     *("retries", "seconds", "size", "sha256"),
 }  # what the report of a member tells, beside its history or its failure
 
-_CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
 _SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
 
-Tell = Callable[[list[tuple[tuple[int, int], float]]], None]  # of a finished (plan, member): its accuracy in training
+Report = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((plan, member), training accuracy)
 
 
 def train_members(
-    frames: Iterable[pd.DataFrame], plans: Sequence[TrainingPlan], members: Sequence[int], tell: Tell | None = None
+    frames: Iterable[pd.DataFrame], plans: Sequence[TrainingPlan], members: Sequence[int], report: Report | None = None
 ) -> Iterator[pd.DataFrame]:
     """Train the member whose bag is this partition, by the plan that it is to be trained by here.
 
@@ -59,7 +50,8 @@ def train_members(
     plans : sequence of TrainingPlan
     members : sequence of int
         The member of each partition of the first plan; those of the next plans follow, in the same order.
-    tell : callable, optional
+    report : callable, optional
+        Called when a member is done.
 
     Yields
     ------
@@ -74,9 +66,9 @@ def train_members(
     plan, member = plans[index], members[place]
     bag = collect_bag(frames, member, plan.rules)
     table = train_member(bag, plan, task.attemptNumber())
-    if tell is not None:
-        report = json.loads(table["report"].iloc[0])
-        tell([((index, member), report["history"]["accuracy"][-1] if "failure" not in report else math.nan)])
+    if report is not None:
+        made = json.loads(table["report"].iloc[0])
+        report([((index, member), made["history"]["accuracy"][-1] if "failure" not in made else math.nan)])
     yield table.assign(plan=np.int32(index))
     if not index:  # the bags of all plans are the same, and so is the sample
         yield from sample_tables(bag)
@@ -110,7 +102,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "retries": attempt,
     }
     try:
-        weights, report["history"] = _trainer(plan.program).train(bag, plan)
+        weights, report["history"] = trainer_of(plan.program).train(bag, plan)
         data = pack_weights(weights)
     except Divergence as divergence:
         if not plan.keep_diverged:
@@ -155,230 +147,3 @@ def _check_validation(validation: Examples, plan: TrainingPlan) -> None:
             "The 'earlyStoppingPatience' parameter needs rows to validate on, but no row of weight > 0 is marked in "
             "the column of 'validationIndicatorCol'; mark some, or set earlyStoppingPatience=0."
         )
-
-
-@functools.lru_cache(maxsize=2)
-def _trainer(program: Program) -> Trainer:
-    return Trainer(program)
-
-
-class Trainer:
-    """A network with its compiled steps, ready to train any number of members, one after the other."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.network = build_network(program.architecture)
-        if program.precision == "bfloat16":
-            compute_in_bfloat16(self.network)
-        variables = self.network.trainable_variables
-        self._trainable = [variable.value for variable in variables]
-        fused = program.optimizer == "adam"
-        self._step: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
-        # As many rows at once as scoring has, by the size of an image.
-        self._validation_batch = min(500, max(8, _CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
-        self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
-        self._steps = functools.cache(self._compile_steps)
-        self._evaluate = functools.cache(self._compile_evaluation)
-
-    def _compile_steps(self, images: Any) -> Any:
-        import tensorflow as tf
-
-        whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-        return tf.function(self._run_steps, [*self._examples(images), *[whole] * 3, *[total] * 3])
-
-    def _compile_evaluation(self, images: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.function(self._run_evaluation, [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2])
-
-    def _examples(self, images: Any) -> list[Any]:
-        """Any number of examples: told beforehand, so that no bag's size makes TensorFlow trace again."""
-        import tensorflow as tf
-
-        shape = [None, *self.program.architecture.input_shape]
-        return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
-
-    def train(self, bag: Bag, plan: TrainingPlan) -> tuple[list[np.ndarray], dict[str, list[float]]]:
-        """Train a member from fresh weights, by a plan of this program.
-
-        Returns
-        -------
-        weights : list of numpy.ndarray
-            In the order of `keras.Model.weights`.
-        history : dict of str to list of float
-            Per epoch: loss, accuracy, and val_loss, val_accuracy where there are validation rows.
-        """
-        seed = plan.member_seed(bag.member)
-        self._reset(seed, bag.training)
-        rng = np.random.default_rng(seed)
-        steps = self._steps(bag.training.images.dtype)
-        positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
-        last_step = plan.epochs * -(-len(positions) // plan.batch_size)
-        step = 0
-        history: dict[str, list[float]] = {"loss": [], "accuracy": []}
-        best_loss, best_weights, waited = np.inf, None, 0
-        for epoch in range(plan.epochs):
-            totals: Any = (np.float32(0), np.float32(0))
-            for chunk in _chunks(bag.training, rng.permutation(positions), plan.batch_size):
-                totals = steps(*chunk, *map(np.int32, (step, last_step, seed)), np.float32(plan.learning_rate), *totals)
-                step += -(-len(chunk[0]) // plan.batch_size)
-            self._record(history, "", totals, len(positions), bag.member, epoch)
-            if not len(bag.validation):
-                continue
-            self._record(history, "val_", self._validate(bag.validation), len(bag.validation), bag.member, epoch)
-            if history["val_loss"][-1] < best_loss:
-                best_loss, waited = history["val_loss"][-1], 0
-                best_weights = self.network.get_weights() if plan.early_stopping_patience else None
-            else:
-                waited += 1
-            if plan.early_stopping_patience and waited >= plan.early_stopping_patience:
-                break
-        weights = best_weights or self.network.get_weights()
-        if not all(np.isfinite(array).all() for array in weights):
-            raise Divergence(_diverged(bag.member, "its weights are not finite", len(history["loss"])))
-        return weights, history
-
-    def _validate(self, validation: Examples) -> Any:
-        evaluate = self._evaluate(validation.images.dtype)
-        totals: Any = (np.float32(0), np.float32(0))
-        for chunk in _chunks(validation, np.arange(len(validation)), self._validation_batch):
-            totals = evaluate(*chunk, *totals)
-        return totals
-
-    def _record(
-        self, history: dict[str, list[float]], prefix: str, measured: Any, count: int, member: int, epoch: int
-    ) -> None:
-        # Divided here: the graph would round by whether it was traced for this number of rows or for any.
-        loss, accuracy = (float(total) / count for total in measured)
-        if not np.isfinite(loss):
-            raise Divergence(_diverged(member, f"its {prefix}loss is {loss}", epoch + 1))
-        history.setdefault(f"{prefix}loss", []).append(loss)
-        history.setdefault(f"{prefix}accuracy", []).append(accuracy)
-
-    def _reset(self, seed: int, training: Examples) -> None:
-        import keras
-
-        # A fresh copy, not the initializers, says what the weights begin with: it holds for any custom network.
-        keras.utils.set_random_seed(seed)
-        fresh = build_network(self.program.architecture)
-        for variable, start in zip(self.network.variables, fresh.variables, strict=True):
-            variable.assign(start)
-        if self.program.architecture.standardization:
-            self.network.get_layer("standardization").set_weights(_mean_and_variance(training))
-        for variable, value in self._reset_step:
-            variable.assign(value)
-
-    def _run_steps(
-        self,
-        images: Any,
-        labels: Any,
-        weights: Any,
-        first_step: Any,
-        last_step: Any,
-        seed: Any,
-        learning_rate: Any,
-        total_loss: Any,
-        total_right: Any,
-    ) -> Any:
-        import tensorflow as tf
-
-        program = self.program
-        for begin in tf.range(0, tf.shape(labels)[0], program.batch_size):
-            span = slice(begin, begin + program.batch_size)
-            step = first_step + begin // program.batch_size
-            batch, target = images[span], labels[span]
-            if program.random_shift or program.random_flip:
-                batch = augment(batch, tf.stack([seed, step]), program.random_shift, program.random_flip)
-            with tf.GradientTape() as tape:
-                output = self.network(tf.cast(batch, tf.float32), training=True)
-                losses = _cross_entropy(target, output) * weights[span]
-                loss = tf.reduce_mean(losses)
-                if self.network.losses:
-                    loss += tf.add_n(self.network.losses)
-            self._step(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, last_step))
-            total_loss += tf.reduce_sum(losses)
-            total_right += _number_right(target, output)
-        return total_loss, total_right
-
-    def _run_evaluation(self, images: Any, labels: Any, weights: Any, total_loss: Any, total_right: Any) -> Any:
-        import tensorflow as tf
-
-        for begin in tf.range(0, tf.shape(labels)[0], self._validation_batch):
-            span = slice(begin, begin + self._validation_batch)
-            output = self.network(tf.cast(images[span], tf.float32), training=False)
-            total_loss += tf.reduce_sum(_cross_entropy(labels[span], output) * weights[span])
-            total_right += _number_right(labels[span], output)
-        return total_loss, total_right
-
-    def _factor(self, step: Any, last_step: Any) -> Any:
-        """Of the learning rate, by the schedule."""
-        import tensorflow as tf
-
-        done = tf.cast(step, tf.float32) / tf.cast(last_step, tf.float32)
-        return {
-            "constant": lambda: tf.ones_like(done),
-            "linear": lambda: 1.0 - done,
-            "cosine": lambda: 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done)),
-        }[self.program.learning_rate_schedule]()
-
-
-def _diverged(member: int, what: str, epoch: int) -> str:
-    return (
-        f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate, or set standardization=True if the "
-        "features are not scaled."
-    )
-
-
-def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Images, labels and weights in an order, some whole batches at a time, so that a bag on disk stays there.
-
-    Weights are divided by their mean over the order, so that they do not scale the learning rate.
-    """
-    weights = np.ones(len(examples), np.float32)
-    if examples.weights is not None and len(examples):
-        times = np.bincount(order, minlength=len(examples))  # an order sums alike however it is shuffled
-        mean = max((examples.weights * times.astype(np.float64)).sum() / len(order), np.finfo(np.float32).tiny)
-        weights = (examples.weights / mean).astype(np.float32)
-    step = _rows_at_once(examples.images, batch_size)
-    for begin in range(0, len(order), step):
-        index = order[begin : begin + step]
-        yield examples.gather(index), examples.labels[index], weights[index]
-
-
-def _rows_at_once(images: np.ndarray, batch_size: int) -> int:
-    return batch_size * max(1, _CHUNK_BYTES // (batch_size * images.itemsize * math.prod(images.shape[1:])))
-
-
-def _cross_entropy(target: Any, output: Any) -> Any:
-    import keras
-
-    return keras.losses.sparse_categorical_crossentropy(target, output)
-
-
-def _number_right(target: Any, output: Any) -> Any:
-    import tensorflow as tf
-
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(output, axis=-1, output_type=tf.int32), target), tf.float32))
-
-
-def _mean_and_variance(examples: Examples) -> list[np.ndarray]:
-    """Mean and variance of each channel; variance 1 where a channel is constant."""
-    images = examples.images
-    channels = images.shape[-1]
-    step = max(1, _rows_at_once(images, 1) // 8)  # as what is made of a number takes 8 bytes
-    chunks = [np.arange(begin, min(begin + step, len(examples))) for begin in range(0, len(examples), step)]
-    if images.dtype == np.uint8:  # by counting, which is exact
-        values = np.arange(256, dtype=np.float64)
-        counts = np.zeros((channels, 256), np.int64)
-        for chunk in chunks:
-            block = examples.gather(chunk)
-            for channel in range(channels):
-                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
-        mean = counts @ values / counts.sum(axis=1)
-        variance = counts @ values**2 / counts.sum(axis=1) - mean**2
-    else:
-        numbers = len(examples) * math.prod(images.shape[1:3])
-        mean = sum(examples.gather(chunk).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / numbers
-        squares = ((examples.gather(chunk) - mean) ** 2 for chunk in chunks)
-        variance = sum(square.sum(axis=(0, 1, 2)) for square in squares) / numbers
-    return [mean.astype(np.float32), np.where(variance > 1e-12, variance, 1.0).astype(np.float32)]

@@ -6,21 +6,19 @@ out-of-bag sample. Both also give the rows that the members dispute most, as pic
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.worker.loaded import WeightsOf, load_ensemble
-from spark_cnn_ensemble.worker.majority import VotingPlan, decide, entropy, votes_per_class
+from spark_cnn_ensemble.worker.decision import decide, votes_per_class
+from spark_cnn_ensemble.worker.disputed_rows import disputed_pictures, most_disputed
+from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.pixels import PixelFormat
-from spark_cnn_ensemble.worker.voting import read_pixels
-
-DISPUTED = 12  # pictures that are kept
+from spark_cnn_ensemble.worker.scoring import read_pixels
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import WeightsOf
 
 # Rows by label and prediction; right, by member; on which two members give the same class, by pair; by the number of
 # votes for the prediction, all and right; that the first 1, 2, ... members together get right; left out.
@@ -70,7 +68,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         totals["rowsByVotes"] += np.bincount(winning, minlength=members + 1)
         totals["rightByVotes"] += np.bincount(winning[right], minlength=members + 1)
         totals["rightBySize"] += right_by_size
-        disputed = most_disputed([*disputed, *(picture for _, picture in _disputed(images, labels, counts))])
+        disputed = most_disputed([*disputed, *(picture for _, picture in disputed_pictures(images, labels, counts))])
     row: dict[str, Any] = {name: [total.ravel()] for name, total in totals.items()}
     yield pd.DataFrame({**row, "skipped": [skipped], "disputed": [disputed]})
 
@@ -123,7 +121,7 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
         prediction = np.where(voters > 0, decide(share, softmax, plan), -1)
         pictures: list[str | None] = [None] * len(frame)
         voted = np.flatnonzero(voters > 0)
-        for index, picture in _disputed(images[voted], labels[voted], counts[voted]):
+        for index, picture in disputed_pictures(images[voted], labels[voted], counts[voted]):
             pictures[voted[index]] = picture
         yield pd.DataFrame(
             {
@@ -134,51 +132,6 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
                 "disputed": pictures,
             }
         )
-
-
-def most_disputed(pictures: Iterable[str]) -> list[str]:
-    """The `DISPUTED` most uncertain of some rows, as `_disputed` gives them; always the same ones, in any order."""
-    return sorted(pictures, key=_rank)[:DISPUTED]
-
-
-def _rank(picture: str) -> tuple[float, str]:
-    # Text breaks ties: neither the rows beside a row nor their order decide.
-    return -json.loads(picture)["uncertainty"], picture
-
-
-def _disputed(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, str]]:
-    """The rows whose votes disagree most: index, and JSON of uncertainty, label, votes per class and a PNG."""
-    if not len(images):
-        return []
-    uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True)).round(6)
-    # Of the rows that tie with the last one kept, all are made into pictures, and the best of those are kept.
-    floor = np.sort(uncertainty)[-min(DISPUTED, len(uncertainty))]
-    chosen = np.flatnonzero((uncertainty > 0) & (uncertainty >= floor))
-    made = [(int(index), _picture(images[index], labels[index], counts[index], uncertainty[index])) for index in chosen]
-    return sorted(made, key=lambda pair: _rank(pair[1]))[:DISPUTED]
-
-
-def _picture(image: np.ndarray, label: int, votes: np.ndarray, uncertainty: float) -> str:
-    told = {"uncertainty": float(uncertainty), "label": int(label), "votes": votes.astype(int).tolist()}
-    return json.dumps({**told, "png": base64.b64encode(_png(image)).decode()})
-
-
-def _png(image: np.ndarray) -> bytes:
-    """An image to look at, from its least number to its largest; only bytes of colour are left as they are."""
-    from PIL import Image
-
-    shown = image.astype(np.float64)
-    low, high = shown.min(), shown.max()
-    if image.shape[2] not in (3, 4) or low < 0 or high > 255:
-        shown = (shown - low) * (255 / max(high - low, 1e-9))
-    elif high <= 1:
-        shown = shown * 255
-    pixels = np.rint(shown).astype(np.uint8)
-    if pixels.shape[2] not in (3, 4):
-        pixels = pixels[..., 0]
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 def _stored_pixels(cells: list[bytes], pixels: PixelFormat) -> np.ndarray:

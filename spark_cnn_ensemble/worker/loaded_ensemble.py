@@ -9,22 +9,21 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from spark_cnn_ensemble.worker.majority import VotingPlan
-from spark_cnn_ensemble.worker.member import load_tensorflow_in_task, unpack_weights
 from spark_cnn_ensemble.worker.network import Architecture, build_network, count_weights
 from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import WeightsOf, unpack_weights
 
 _MAX_LOADED = 3  # ensembles that a process keeps unpacked
 
-WeightsOf = Callable[[int], bytes]  # member -> its packed weights
 
-
-class Ensemble:
+class LoadedEnsemble:
     """Members unpacked and ready to vote in this process."""
 
     def __init__(self, plan: VotingPlan, weights_of: WeightsOf) -> None:
@@ -127,11 +126,11 @@ def _network(architecture: Architecture) -> _Network:
     return _Network(architecture)
 
 
-_loaded: OrderedDict[str, Ensemble] = OrderedDict()
+_loaded: OrderedDict[str, LoadedEnsemble] = OrderedDict()
 _loading = threading.Lock()  # threads of the driver may score with several models at once
 
 
-def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
+def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> LoadedEnsemble:
     """The members of a plan, from this process or else unpacked."""
     with _loading:
         found = _loaded.pop(plan.ensemble_id, None)
@@ -139,6 +138,6 @@ def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> Ensemble:
             load_tensorflow_in_task()
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)
-            found = Ensemble(plan, weights_of)
+            found = LoadedEnsemble(plan, weights_of)
         _loaded[plan.ensemble_id] = found
         return found

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from spark_cnn_ensemble.worker.text_lines import Layout, Rows, line_fault, parse
+from spark_cnn_ensemble.text.lines import Layout, Rows, line_fault, parse
 
 URI = re.compile(r"[A-Za-z][\w+.-]+:/")
 _LONGEST_LINE = 1 << 30  # Arrow's strings end at 2 GiB

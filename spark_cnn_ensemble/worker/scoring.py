@@ -12,33 +12,14 @@ import numpy as np
 import pandas as pd
 
 from spark_cnn_ensemble.worker.bag import row_fault
-from spark_cnn_ensemble.worker.loaded import Ensemble, WeightsOf, load_ensemble
-from spark_cnn_ensemble.worker.majority import VotingPlan, decide, entropy, majority
-from spark_cnn_ensemble.worker.member import split_weights
+from spark_cnn_ensemble.worker.decision import decide, entropy, majority
+from spark_cnn_ensemble.worker.loaded_ensemble import LoadedEnsemble, load_ensemble
 from spark_cnn_ensemble.worker.pixels import to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import WeightsOf
 
 _POOL_BYTES = 64 << 20  # of float32 pixels of rows that are decided together
-
-PARTS_SCHEMA = "member int, part int, bytes binary"
-
-
-def broadcast_weights(broadcasts: Sequence[Any], member: int) -> bytes:
-    """A member's packed weights from Spark broadcasts, one a member; loaded when they are asked for."""
-    broadcast = broadcasts[member]
-    data = broadcast.value
-    if getattr(broadcast, "_path", None) is not None:
-        # Spark would keep them beside the tensors made of them, though it can read this file again.
-        vars(broadcast).pop("_value", None)
-    return data
-
-
-def member_parts(frames: Iterable[pd.DataFrame], weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
-    """The weights of the members in column id, as rows (member, part, bytes) of `PARTS_SCHEMA`."""
-    for frame in frames:
-        for member in frame["id"]:
-            parts = split_weights(weights_of(int(member)))
-            yield pd.DataFrame({"member": np.int32(member), "part": range(len(parts)), "bytes": parts})
 
 
 def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
@@ -68,7 +49,7 @@ def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: Wei
         yield pd.DataFrame({name: _cells(found[name], faults) for name in plan.outputs})
 
 
-def _votes(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
+def _votes(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
     votes, softmax = ensemble.vote(images)
     raw, probability, prediction = majority(votes, softmax, plan)
     return {
@@ -79,13 +60,13 @@ def _votes(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> dict[str
     }
 
 
-def _decision(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
+def _decision(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
     pool = plan.block_rows * max(1, _POOL_BYTES // (4 * plan.pixels.size * plan.block_rows))
     parts = [decide_early(ensemble, images[begin : begin + pool], plan) for begin in range(0, len(images), pool)]
     return {"prediction": np.concatenate(parts).astype(np.float64)}
 
 
-def decide_early(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> np.ndarray:
+def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> np.ndarray:
     """The majority's class of each image: `majority`'s prediction, by as few votes as are sure to give the same.
 
     An image is decided when its leading class is ahead by more votes than are still to come: only then can they not
@@ -118,7 +99,9 @@ def decide_early(ensemble: Ensemble, images: np.ndarray, plan: VotingPlan) -> np
     return decide(counts, softmax, plan)
 
 
-def _gather(ensemble: Ensemble, images: np.ndarray, rows: np.ndarray, block_rows: int) -> list[tuple[np.ndarray, Any]]:
+def _gather(
+    ensemble: LoadedEnsemble, images: np.ndarray, rows: np.ndarray, block_rows: int
+) -> list[tuple[np.ndarray, Any]]:
     """Blocks of the images at `rows`, each with the rows that are in it."""
     parts = [rows[begin : begin + block_rows] for begin in range(0, len(rows), block_rows)]
     return [(part, ensemble.block(images[part])) for part in parts]

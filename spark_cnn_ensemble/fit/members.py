@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
-from pyspark.storagelevel import StorageLevel
 
-from spark_cnn_ensemble import bagging
-from spark_cnn_ensemble.checkpoint import Checkpoint
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.weights import collect_weights
+from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.transport import collect_weights
-from spark_cnn_ensemble.worker.member import TrainingPlan
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, train_members
+from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def training(
         if checkpoint is not None and finished:
             checkpoint.check_rows(finished, drawn)
     for kept in finished.values():
-        progress.tell([((0, kept.report["member"]), kept.report["history"]["accuracy"][-1])])
+        progress.count([((0, kept.report["member"]), kept.report["history"]["accuracy"][-1])])
     missing = [member for member in range(num_members) if member not in finished]
     reports: list[dict[int, dict[str, Any]]] = [
         {member: kept.report for member, kept in finished.items()} for _ in plans
@@ -121,60 +119,35 @@ def _trained(
     progress: FitProgress,
 ) -> Iterator[DataFrame]:
     """What the workers give for `members`; it may be read several times."""
-    train = functools.partial(
-        train_members, plans=tuple(plans), members=tuple(members), tell=progress.tell_from_workers
-    )
+    train = functools.partial(train_members, plans=tuple(plans), members=tuple(members), report=progress.reporter)
     trained = drawn
     if members:
-        trained = bagging.place(drawn, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
+        trained = place_bags(drawn, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:
             with refusing_in_python():
                 checkpoint.write(trained)
         yield checkpoint.trained()
         return
-    # Kept on the executors' disks until the driver has the weights, which it collects in several jobs.
-    trained.persist(StorageLevel.DISK_ONLY)
-    try:
-        yield trained
-    finally:
-        trained.unpersist()
+    # The driver collects the weights in several jobs.
+    with engine_of(drawn.sparkSession).keep(trained) as kept:
+        yield kept
 
 
-class FitsTogether:
-    """The models of several fits, some of them made together: an iterator that threads may share.
+def place_bags(drawn: DataFrame, members: Sequence[int], num_members: int, times: int = 1) -> DataFrame:
+    """Put the bag of `members[i]`, and nothing else, in partition i; the bags of other members are left out.
 
-    Parameters
-    ----------
-    groups : sequence of list of int
-        Indices of the fits that are made together.
-    fit : callable
-        Makes the models of a group, in its order; called once a group, when the first of its models is asked for.
+    With `times` > 1 it is also in partition i + len(members), i + 2 * len(members), ...
     """
-
-    def __init__(self, groups: Sequence[list[int]], fit: Callable[[list[int]], list[Any]]) -> None:
-        self._fit = fit
-        self._groups: dict[int, tuple[list[int], threading.Lock]] = {}
-        for group in groups:
-            self._groups.update(dict.fromkeys(group, (group, threading.Lock())))
-        self._turns = iter(range(len(self._groups)))
-        self._lock = threading.Lock()
-        self._made: dict[int, Any] = {}
-
-    def __iter__(self) -> FitsTogether:
-        return self
-
-    def __next__(self) -> tuple[int, Any]:
-        with self._lock:
-            index = next(self._turns)
-        group, lock = self._groups[index]
-        with lock:
-            if index not in self._made:
-                try:
-                    self._made.update(zip(group, self._fit(group), strict=True))
-                except Exception as error:
-                    self._made.update(dict.fromkeys(group, error))  # nor is it worth a try for the others
-        made = self._made.pop(index)
-        if isinstance(made, Exception):
-            raise made
-        return index, made
+    place = engine_of(drawn.sparkSession).place
+    if len(members) == num_members:
+        index = F.col("member")
+    else:
+        chosen = F.array(*[F.lit(member) for member in members])
+        index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
+        drawn = drawn.where(F.array_contains(chosen, F.col("member")))
+    if times == 1:
+        return place(drawn, index, len(members))
+    repeated = drawn.select("*", F.explode(F.sequence(F.lit(0), F.lit(times - 1))).alias("time"))
+    placed = place(repeated, F.col("time") * len(members) + index, times * len(members))
+    return placed.select(*drawn.columns)

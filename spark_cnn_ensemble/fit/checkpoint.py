@@ -19,11 +19,12 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.filesystem import HadoopFiles, refuse_pattern
-from spark_cnn_ensemble.transport import SMALL_ROW_GROUPS, collect_weights
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.paths import refuse_pattern
+from spark_cnn_ensemble.engine.weights import SMALL_ROW_GROUPS, collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
-from spark_cnn_ensemble.worker.member import digest
 from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
+from spark_cnn_ensemble.worker.weights import digest
 
 FORMAT_VERSION = 1
 
@@ -59,15 +60,15 @@ class Checkpoint:
         self._spark = spark
         self._path = path.rstrip("/")
         self._attempt = f"a-{uuid.uuid4().hex}"
-        files, told = HadoopFiles(spark), f"{self._path}/_fit.json"
+        files, identity_file = engine_of(spark).files, f"{self._path}/_fit.json"
         identity = json.loads(json.dumps({"formatVersion": FORMAT_VERSION, **identity}))
-        if not files.exists(told) and files.write_new(told, json.dumps(identity, indent=1, sort_keys=True)):
+        if not files.exists(identity_file) and files.write_new(
+            identity_file, json.dumps(identity, indent=1, sort_keys=True)
+        ):
             return
         try:
-            found = json.loads(files.read(told))
-        except Exception as error:
-            if not isinstance(error, ValueError) and "ChecksumException" not in str(error):
-                raise
+            found = json.loads(files.read(identity_file))
+        except ValueError:
             found = None
         if not isinstance(found, dict):
             raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or give another.")
@@ -82,7 +83,7 @@ class Checkpoint:
 
     def finished(self) -> dict[int, Finished]:
         """The members that are whole in the folder."""
-        if not HadoopFiles(self._spark).matches(f"{self._path}/attempt=*"):
+        if not engine_of(self._spark).files.matches(f"{self._path}/attempt=*"):
             return {}
         found: dict[int, Finished] = {}
         parts = self._parts()

@@ -93,7 +93,7 @@ def _cells(entry: StructField) -> Column:
     return cells
 
 
-def features(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Features:
+def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Features:
     """The features column as images of `shape` (height, width, channels)."""
     entry = field(dataset, name, "featuresCol")
     form, cells = _form(entry), _cells(entry)

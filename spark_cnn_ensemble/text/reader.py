@@ -21,8 +21,9 @@ import pyarrow.fs as pafs
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
 
-from spark_cnn_ensemble.worker.text_files import URI, Matrix, Span, blocks, filesystem_of, read_parts
-from spark_cnn_ensemble.worker.text_lines import Layout, line_fault
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.text.files import URI, Matrix, Span, blocks, filesystem_of, read_parts
+from spark_cnn_ensemble.text.lines import Layout, line_fault
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -82,10 +83,10 @@ def read_text_matrix(
         columns than in the first line, a token that is not a number, a label that is not a whole number.
         Past the first line this is raised on an executor, and stands in the text of Spark's exception.
     """
-    context = spark.sparkContext
-    # Of a cluster's executors, some may not be there yet.
-    chunk = _LOCAL_CHUNK_BYTES if str(context.master).startswith("local") else _CHUNK_BYTES
-    matrix, count = _plan(path, label, sep, scale, max(1, context.defaultParallelism), chunk)
+    engine = engine_of(spark)
+    # On a cluster, executors may still join.
+    chunk = _LOCAL_CHUNK_BYTES if engine.is_local else _CHUNK_BYTES
+    matrix, count = _plan(path, label, sep, scale, max(1, engine.slots), chunk)
     # A row for every few bytes of a part, of which the first stands for the part: from their number Spark guesses the
     # frame's size. With a row a part it would take any text for small enough to broadcast in a join.
     rows = math.ceil(matrix.part / _BYTES_A_ROW)

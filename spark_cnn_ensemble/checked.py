@@ -1,0 +1,61 @@
+"""Type checks for JSON from outside: small functions that raise where a value is not what it must be.
+
+The messages name the value and follow "its metadata is damaged", see `persistence`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def check_list(value: Any) -> list[Any]:
+    """`value`, if it is a list.
+
+    Raises
+    ------
+    TypeError
+    """
+    if type(value) is not list:
+        raise TypeError(f"expected a list, found {shortened(value)}")
+    return value
+
+
+def check_int(name: str, value: Any, low: int = 0, end: int = 2**63) -> None:
+    """Refuse what is not an integer in [low, end).
+
+    Raises
+    ------
+    ValueError
+    """
+    if type(value) is not int or not low <= value < end:
+        raise ValueError(f"{name} is {shortened(value)}")
+
+
+def check_each(kind: Any, name: str, values: Any, length: int) -> list[Any]:
+    """`values`, if it is a list of `length` values of one type, or of one of several types.
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    kinds = set(kind) if isinstance(kind, tuple) else {kind}
+    if len(check_list(values)) != length or not set(map(type, values)) <= kinds:
+        raise ValueError(f"{name} is {shortened(values)}")
+    return values
+
+
+def check_classes(name: str, values: Any, length: int, low: int, end: int) -> None:
+    """Refuse what is not a list of `length` integers in [low, end).
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    if check_each(int, name, values, length) and (min(values) < low or max(values) >= end):
+        raise ValueError(f"{name} are not all in {low} to {end - 1}")
+
+
+def shortened(value: object, most: int = 100) -> str:
+    """The text of a value on one line, cut to `most` characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."

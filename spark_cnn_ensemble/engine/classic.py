@@ -1,0 +1,72 @@
+"""The engine of a classic session: one that has a JVM and a SparkContext in this process."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.storagelevel import StorageLevel
+
+from spark_cnn_ensemble.engine.broadcasts import broadcast, broadcast_weights
+from spark_cnn_ensemble.engine.hadoop import HadoopFiles
+from spark_cnn_ensemble.engine.interface import Engine
+from spark_cnn_ensemble.engine.jobs import AccumulatorCollector, TaggedJobs
+from spark_cnn_ensemble.worker.weights import WeightsOf
+
+
+class ClassicEngine(Engine):
+    """See `Engine`."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._context = spark.sparkContext
+        if self.is_local and "PYSPARK_PYTHON" not in os.environ:
+            # Spark would start the python3 of PATH, which need not have this package or be of this version.
+            self._context.pythonExec = sys.executable
+
+    @property
+    def slots(self) -> int:
+        return self._context.defaultParallelism
+
+    @property
+    def is_local(self) -> bool:
+        return self.master.startswith("local")
+
+    @property
+    def application(self) -> str:
+        return self._context.applicationId
+
+    @property
+    def master(self) -> str:
+        return str(self._context.master)
+
+    @property
+    def files(self) -> HadoopFiles:
+        return HadoopFiles(self._context)
+
+    def quieten(self) -> None:
+        self._context.setLogLevel("ERROR")
+
+    def share(self, weights: Sequence[bytes]) -> WeightsOf:
+        # One broadcast per member is small enough for the driver's heap, and workers load them one by one.
+        return functools.partial(broadcast_weights, [broadcast(self._context, data) for data in weights])
+
+    def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
+        return frame.repartitionById(count, partition)
+
+    @contextmanager
+    def keep(self, frame: DataFrame) -> Iterator[DataFrame]:
+        frame.persist(StorageLevel.DISK_ONLY)
+        try:
+            yield frame
+        finally:
+            frame.unpersist()
+
+    def watch_jobs(self) -> TaggedJobs:
+        return TaggedJobs(self._context)
+
+    def collector(self) -> AccumulatorCollector:
+        return AccumulatorCollector(self._context)

@@ -1,0 +1,135 @@
+"""The interface between the library and a kind of Spark session."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+
+from spark_cnn_ensemble.worker.weights import WeightsOf
+
+
+class Files(ABC):
+    """Whole files and folders on any filesystem that Spark can reach."""
+
+    @abstractmethod
+    def exists(self, path: str) -> bool:
+        """Whether there is a file or folder at `path`."""
+
+    @abstractmethod
+    def matches(self, pattern: str) -> bool:
+        """Whether any file or folder matches a pattern, such as folder/name=*."""
+
+    @abstractmethod
+    def rename(self, source: str, target: str) -> None:
+        """Rename a folder.
+
+        Raises
+        ------
+        OSError
+            The filesystem refused.
+        """
+
+    @abstractmethod
+    def delete(self, path: str) -> None:
+        """Delete a file, or a folder with everything in it; nothing happens where there is none."""
+
+    @abstractmethod
+    def write_new(self, path: str, text: str) -> bool:
+        """Write a text file at once; False, and nothing written, where there is one already."""
+
+    @abstractmethod
+    def read(self, path: str) -> str:
+        """The text of a small file.
+
+        Raises
+        ------
+        ValueError
+            The file does not match its checksum, or is not text.
+        """
+
+
+class JobWatch(ABC):
+    """Jobs that the calling thread starts between `start` and `stop`: how far they are, and a way to cancel them."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to watch."""
+
+    @abstractmethod
+    def stop(self, cancel: bool) -> None:
+        """Stop watching; with `cancel`, end the jobs that still run. Never raises: the session may be gone."""
+
+    @abstractmethod
+    def tasks(self) -> list[tuple[int, int]]:
+        """Tasks done and tasks in all, for each job, in the order of the jobs."""
+
+
+class Collector(ABC):
+    """Values that workers report to the driver as their tasks end; a task that ran twice may report twice."""
+
+    @property
+    @abstractmethod
+    def add(self) -> Callable[[list[Any]], None]:
+        """What workers call with a list of values."""
+
+    @property
+    @abstractmethod
+    def values(self) -> list[Any]:
+        """All values so far."""
+
+
+class Engine(ABC):
+    """A Spark session's means."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> int:
+        """Tasks that can run at once."""
+
+    @property
+    @abstractmethod
+    def is_local(self) -> bool:
+        """Whether all tasks run on the driver's machine, so that `slots` cannot grow."""
+
+    @property
+    @abstractmethod
+    def application(self) -> str:
+        """An id of the application: what was shared in another one cannot be used."""
+
+    @property
+    @abstractmethod
+    def master(self) -> str:
+        """Where the tasks run, in words."""
+
+    @property
+    @abstractmethod
+    def files(self) -> Files:
+        """Files and folders."""
+
+    @abstractmethod
+    def quieten(self) -> None:
+        """Log errors only."""
+
+    @abstractmethod
+    def share(self, weights: Sequence[bytes]) -> WeightsOf:
+        """Make the members' packed weights available to workers; the result gives a member's weights there."""
+
+    @abstractmethod
+    def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
+        """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""
+
+    @abstractmethod
+    def keep(self, frame: DataFrame) -> AbstractContextManager[DataFrame]:
+        """Compute a frame once and keep it on the executors' disks while the context lasts."""
+
+    @abstractmethod
+    def watch_jobs(self) -> JobWatch:
+        """A watch over the jobs of this thread."""
+
+    @abstractmethod
+    def collector(self) -> Collector:
+        """A collector of values from workers."""

@@ -1,0 +1,75 @@
+"""Members' weights between executors, driver and disk, for every engine.
+
+Weights never pass through a JVM heap in bulk: they move in parts, and in groups of bounded size.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Mapping, Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.worker.weights import PARTS_SCHEMA, WeightsOf, member_parts
+
+GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB holds several times this
+
+# Options for Parquet files of parts. By default its writer checks its size after 100 rows, 400 MiB per task.
+SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
+
+
+def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, bytes]:
+    """Collect members' weights on the driver, in jobs of about `GROUP_BYTES`.
+
+    Parameters
+    ----------
+    parts : DataFrame
+        Columns member, part, bytes; cached or on disk, as it is read once per group.
+    sizes : mapping of int to int
+        Bytes of each member.
+
+    Returns
+    -------
+    dict of int to bytes
+        Empty bytes where a member has no rows.
+    """
+    weights = dict.fromkeys(sizes, b"")
+    group: list[int] = []
+    left = list(sizes)
+    while left:
+        group.append(left.pop(0))
+        if not left or sum(sizes[member] for member in [*group, left[0]]) > GROUP_BYTES:
+            rows = parts.where(F.col("part").isNotNull() & F.col("member").isin(group))
+            for row in sorted(rows.select("member", "part", "bytes").collect(), key=lambda row: row["part"]):
+                weights[row["member"]] += bytes(row["bytes"])
+            group = []
+    return weights
+
+
+class SharedWeights:
+    """Members' packed weights, shared with workers on first use and once per application."""
+
+    def __init__(self, weights: Sequence[bytes]) -> None:
+        self._weights = weights
+        self._lock = threading.Lock()
+        self._application = ""
+        self._weights_of: WeightsOf | None = None
+
+    def of(self, spark: SparkSession) -> WeightsOf:
+        """What workers call to get a member's weights."""
+        engine = engine_of(spark)
+        with self._lock:
+            if self._weights_of is None or self._application != engine.application:
+                self._weights_of = engine.share(self._weights)
+                self._application = engine.application
+            return self._weights_of
+
+    def write(self, spark: SparkSession, path: str) -> None:
+        """Write the weights as Parquet rows (member, part, bytes), from the executors."""
+        count = len(self._weights)
+        members = spark.range(0, count, 1, min(count, engine_of(spark).slots))
+        parts = functools.partial(member_parts, weights_of=self.of(spark))
+        members.mapInPandas(parts, PARTS_SCHEMA).write.options(**SMALL_ROW_GROUPS).parquet(path)

@@ -1,0 +1,88 @@
+"""`CNNEnsembleEvaluation`: the members and their vote, measured on labelled rows; made by `model.evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics, wilson_interval
+from spark_cnn_ensemble.worker.disputed_rows import most_disputed
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class CNNEnsembleEvaluation(VoteStatistics):
+    """The members and their vote, measured on labelled rows.
+
+    Attributes
+    ----------
+    skippedRows : int
+        Rows that could not be used and were left out.
+    """
+
+    confusion: np.ndarray
+    memberRight: np.ndarray
+    same: np.ndarray
+    rowsByVotes: np.ndarray
+    rightByVotes: np.ndarray
+    rightBySize: np.ndarray
+    skippedRows: int
+    disputedRows: tuple[DisputedRow, ...] = ()
+
+    @classmethod
+    def from_counts(cls, counts: Sequence[Any], classes: int, members: int) -> CNNEnsembleEvaluation:
+        """The sum of the counts of all tasks: rows of `worker.evaluation.COUNTS_SCHEMA`."""
+
+        def total(name: str, *shape: int) -> np.ndarray:
+            return np.sum([row[name] for row in counts], axis=0, dtype=np.int64).reshape(*shape or (-1,))
+
+        pictures = most_disputed(picture for row in counts for picture in row["disputed"])
+        return cls(
+            confusion=total("confusion", classes, classes),
+            memberRight=total("memberRight"),
+            same=total("same", members, members),
+            rowsByVotes=total("rowsByVotes"),
+            rightByVotes=total("rightByVotes"),
+            rightBySize=total("rightBySize"),
+            skippedRows=sum(row["skipped"] for row in counts),
+            disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
+        )
+
+    def __repr__(self) -> str:
+        members = self.memberAccuracies
+        return (
+            f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
+            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
+        )
+
+    @property
+    def confusionMatrix(self) -> np.ndarray:
+        return self.confusion
+
+    @property
+    def memberAccuracies(self) -> np.ndarray:
+        return self.memberRight / self.rows
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        return 1 - self.same / self.rows
+
+    @property
+    def accuracyBySize(self) -> pd.DataFrame:
+        """Accuracy of the vote of the first so many members: size, accuracy, low, high (95 % interval), rows."""
+        bounds = [wilson_interval(float(right), self.rows) for right in self.rightBySize]
+        low, high = zip(*bounds, strict=True)
+        size = np.arange(1, len(self.rightBySize) + 1)
+        return pd.DataFrame(
+            {"size": size, "accuracy": self.rightBySize / self.rows, "low": low, "high": high, "rows": self.rows}
+        )
+
+    @property
+    def agreement(self) -> pd.DataFrame:
+        members = len(self.memberRight)
+        votes = np.arange(members + 1)
+        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})[1:]

@@ -1,0 +1,255 @@
+"""The plain record of a fit: its members, its counts of rows and its out-of-bag votes; with checks of its JSON form.
+
+Plain dataclasses, numpy and pandas; nothing here touches Spark. Pictures and reports are typed on this record.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list
+from spark_cnn_ensemble.votes import OutOfBag
+
+R = TypeVar("R", bound="FitResult")
+
+
+@dataclass(frozen=True)
+class MemberSummary:
+    """How one member was trained.
+
+    Attributes
+    ----------
+    member : int
+        Its number in the fit, from 0.
+    rows : int
+        Rows of its bag.
+    examples : int
+        Rows of its bag counted as often as they were drawn: what it saw in an epoch.
+    validationRows : int
+    classCounts : tuple of int
+        Rows of each class in its bag.
+    seconds : float
+        Wall time of its training, without the wait for its rows.
+    history : dict of str to tuple of float
+        Per epoch: "loss" and "accuracy" as measured while training, and "val_loss" and "val_accuracy" where there were
+        validation rows.
+    retries : int
+        How often Spark had tried its task before.
+    spilled : bool
+        Whether its bag exceeded maxMemoryInMB and was trained on from disk.
+    """
+
+    member: int
+    rows: int
+    examples: int
+    validationRows: int
+    classCounts: tuple[int, ...]
+    seconds: float
+    history: dict[str, tuple[float, ...]]
+    retries: int = 0
+    spilled: bool = False
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes that its bag held."""
+        return tuple(index for index, count in enumerate(self.classCounts) if count)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs it trained."""
+        return len(self.history["loss"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MemberSummary:
+        """The summary that `to_dict` and JSON made `values` of; keys of no meaning here are passed over."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["classCounts"] = tuple(known["classCounts"])
+        known["history"] = {name: tuple(curve) for name, curve in known["history"].items()}
+        return cls(**known)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit found out, as a plain record.
+
+    Attributes
+    ----------
+    members : tuple of MemberSummary
+    rows : int
+        Rows read, those left out included.
+    skippedRows : int
+        Rows that could not be used and were left out (handleInvalid="skip").
+    seconds : float
+        Wall time of the fit.
+    unusedRows : int
+        Rows that the draw put in no bag.
+    resumedMembers : tuple of int
+        Members that were found in checkpointDir and not trained again.
+    missingMembers : dict of int to str
+        Members that the model does not have, and why (see minMembers).
+    outOfBag : OutOfBag or None
+        The votes on the out-of-bag sample; None where none was drawn, or nothing can be out-of-bag.
+    """
+
+    members: tuple[MemberSummary, ...] = field(repr=False)
+    rows: int
+    skippedRows: int
+    seconds: float
+    unusedRows: int = 0
+    resumedMembers: tuple[int, ...] = ()
+    missingMembers: dict[int, str] = field(default_factory=dict)
+    outOfBag: OutOfBag | None = None
+
+    @property
+    def oobAccuracy(self) -> float | None:
+        """Accuracy of the vote on the out-of-bag sample; None where it was not estimated."""
+        return self.outOfBag.accuracy if self.outOfBag is not None and self.outOfBag.rows else None
+
+    @property
+    def totalIterations(self) -> int:
+        """Epochs of the member that trained longest."""
+        return max(member.epochs for member in self.members)
+
+    @property
+    def objectiveHistory(self) -> list[float]:
+        """Training loss per epoch, the mean of the members that trained so long."""
+        return self.epochTable.groupby("epoch")["loss"].mean().tolist()
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy in training, in the last epoch, the mean of the members."""
+        return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
+
+    @property
+    def epochTable(self) -> pd.DataFrame:
+        """A row for each member and epoch: member, epoch (from 1), loss, accuracy, and val_loss, val_accuracy."""
+        tables = [
+            pd.DataFrame({"member": member.member, "epoch": range(1, member.epochs + 1), **member.history})
+            for member in self.members
+        ]
+        return pd.concat(tables, ignore_index=True)
+
+    @property
+    def memberTable(self) -> pd.DataFrame:
+        """A row for each member, with its last epoch's measures and its accuracy on the out-of-bag sample."""
+        last = self.epochTable.groupby("member").last().drop(columns="epoch")
+        columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
+        table = pd.DataFrame(
+            [{name: getattr(member, name) for name in columns} for member in self.members],
+            pd.Index([member.member for member in self.members], name="member"),
+        ).join(last)
+        if self.outOfBag is not None:
+            table["oobAccuracy"] = self.outOfBag.memberAccuracies
+        return table
+
+    def facts(self) -> list[tuple[str, str]]:
+        """The fit in a few names and values, to read."""
+        found = [
+            ("members", f"{len(self.members)}"),
+            ("rows read", f"{self.rows:,}"),
+            ("rows left out", f"{self.skippedRows:,}"),
+            ("rows in no bag", f"{self.unusedRows:,}"),
+            ("seconds", f"{self.seconds:.1f}"),
+            ("epochs", f"{self.totalIterations}"),
+            ("accuracy in training, mean member", f"{self.accuracy:.2%}"),
+        ]
+        if self.resumedMembers:
+            found.append(("members found in checkpointDir", _listed(self.resumedMembers)))
+        found += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
+        if self.outOfBag is not None and self.outOfBag.rows:
+            low, high = self.outOfBag.accuracyInterval
+            found += [
+                ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
+                ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
+                ("rows of it that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
+            ]
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without the members, which a model keeps itself; `from_dict` is the inverse."""
+        return {
+            "rows": self.rows,
+            "skippedRows": self.skippedRows,
+            "seconds": self.seconds,
+            "unusedRows": self.unusedRows,
+            "resumedMembers": list(self.resumedMembers),
+            "missingMembers": {str(member): why for member, why in self.missingMembers.items()},
+            "outOfBag": None if self.outOfBag is None else self.outOfBag.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls: type[R], values: dict[str, Any], members: Sequence[MemberSummary]) -> R:
+        """The summary that `to_dict` and JSON made `values` of."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
+        known["resumedMembers"] = tuple(known.get("resumedMembers", ()))
+        out_of_bag = known.get("outOfBag")
+        known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag)
+        return cls(**{**known, "members": tuple(members)})
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(str(number) for number in numbers)
+
+
+def check_member(member: dict[str, Any], classes: int) -> None:
+    """Check a member's report as JSON holds it, before anything is made from it.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        Something is missing, of another type, or out of range.
+    """
+    for name in ("member", "rows", "examples", "validationRows"):
+        check_int(name, member[name])
+    check_int("retries", member.get("retries", 0))
+    check_each(bool, "spilled", [member.get("spilled", False)], 1)
+    check_each((int, float), "seconds", [member["seconds"]], 1)
+    for count in check_each(int, "classCounts", member["classCounts"], classes):
+        check_int("classCounts", count)
+    history = member["history"]
+    epochs = len(check_list(history["loss"]))
+    if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:
+        raise ValueError("history has no epochs, or a measure that is not known")
+    for name in {"accuracy", *history}:
+        check_each((int, float), name, history[name], epochs)
+
+
+def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None:
+    """Check a fit's record as JSON holds it; see `check_member`."""
+    for name in ("rows", "skippedRows"):
+        check_int(name, result[name])
+    check_int("unusedRows", result.get("unusedRows", 0))
+    check_each((int, float), "seconds", [result["seconds"]], 1)
+    for member in check_list(result.get("resumedMembers", [])):
+        check_int("resumedMembers", member)
+    for member, why in result.get("missingMembers", {}).items():
+        check_int("missingMembers", int(member))
+        check_each(str, "missingMembers", [why], 1)
+    votes = result.get("outOfBag")
+    if votes is None:
+        return
+    if votes["numClasses"] != classes:
+        raise ValueError("numClasses of the out-of-bag votes differs from that of the networks")
+    rows = len(check_list(votes["labels"]))
+    check_classes("labels", votes["labels"], rows, 0, classes)
+    check_classes("predictions", votes["predictions"], rows, -1, classes)
+    if len(check_list(votes["votes"])) != rows:
+        raise ValueError("votes and labels differ in length")
+    for row in votes["votes"]:
+        check_classes("votes", row, members, -1, classes)
+    for row in check_list(votes["disputedRows"]):
+        check_each((int, float), "uncertainty", [row["uncertainty"]], 1)
+        check_int("label", row["label"], 0, classes)
+        check_each(int, "votes", row["votes"], classes)
+        base64.b64decode(row["png"], validate=True)  # it is put into pages of HTML

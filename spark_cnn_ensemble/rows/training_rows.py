@@ -1,0 +1,164 @@
+"""A user's training rows -> bagged rows, each with its keys, its bags and its ticket for the out-of-bag sample.
+
+Spark expressions only; called by the estimator. `worker.bag.BAG_COLUMNS` names the columns that cross to the workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import Column, DataFrame, Observation
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.rows.columns import (
+    Features,
+    column,
+    field,
+    indicator,
+    label_fault,
+    label_values,
+    numeric,
+    refusing,
+    weight_fault,
+)
+from spark_cnn_ensemble.rows.draw import Draw
+from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
+
+
+@dataclass(frozen=True)
+class TrainingColumns:
+    """The columns of a DataFrame that a fit reads, with their names where a message needs them.
+
+    Parameters
+    ----------
+    features : Features
+    label : Column
+        double.
+    label_name : str
+    weight : Column or None
+        double.
+    weight_name : str or None
+    validates : Column or None
+        boolean.
+    identity : Column or None
+        What distinguishes a row from others, of any type.
+    identity_name : str or None
+    """
+
+    features: Features
+    label: Column
+    label_name: str
+    weight: Column | None = None
+    weight_name: str | None = None
+    validates: Column | None = None
+    identity: Column | None = None
+    identity_name: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        dataset: DataFrame,
+        features: Features,
+        label_name: str,
+        weight_name: str | None,
+        indicator_name: str | None,
+        identity_name: str | None,
+    ) -> TrainingColumns:
+        """The columns of these names; None where no column is named.
+
+        Raises
+        ------
+        ValueError
+            A column is missing, or its type cannot be used.
+        """
+        identity = field(dataset, identity_name, "idCol").name if identity_name else None
+        return cls(
+            features=features,
+            label=label_values(dataset, label_name)[0],
+            label_name=label_name,
+            weight=numeric(dataset, weight_name, "weightCol") if weight_name else None,
+            weight_name=weight_name,
+            validates=indicator(dataset, indicator_name) if indicator_name else None,
+            identity=column(identity) if identity else None,
+            identity_name=identity_name,
+        )
+
+
+def bag_rows(
+    dataset: DataFrame,
+    columns: TrainingColumns,
+    num_classes: int,
+    draw: Draw,
+    sampled: bool,
+    skip_invalid: bool,
+    observation: Observation,
+) -> DataFrame:
+    """A row of `worker.bag.BAG_COLUMNS` for each bag that a row is in; unusable rows fail the job or are left out.
+
+    Parameters
+    ----------
+    dataset : DataFrame
+    columns : TrainingColumns
+    num_classes : int
+    draw : Draw
+    sampled : bool
+        Whether rows are drawn into an out-of-bag sample.
+    skip_invalid : bool
+        Whether unusable rows are left out.
+    observation : Observation
+        Receives, from the first job that reads the rows, how many there are: rows, skipped (faulty), unused (in no
+        bag), keys (distinct ones, estimated).
+    """
+    keyed = _keyed_rows(dataset, columns, num_classes, skip_invalid)
+    key, sound = F.col("row_key"), F.col("fault").isNull()
+    ticket = draw.ticket(key) if sampled else F.lit(None).cast("double")
+    bags = draw.bags(key, F.col("validates"), with_guests=sampled)
+    keyed = keyed.select("*", ticket.alias("ticket"), bags.alias("bags"))
+    used = F.exists("bags", lambda bag: bag["copies"] > 0) | F.col("validates")
+    keyed = keyed.observe(
+        observation,
+        F.count(F.lit(1)).alias("rows"),
+        F.count("fault").alias("skipped"),
+        F.count(F.when(sound & ~used, 1)).alias("unused"),
+        F.approx_count_distinct(F.when(sound, key)).alias("keys"),
+    )
+    # Hashing the pixels takes longest here, so only rows that are sent to a worker are hashed.
+    content = F.xxhash64(columns.features.content(F.col("features")), "label", "weight")
+    bagged = keyed.where(sound & (F.size("bags") > 0)).drop("fault")
+    bagged = bagged.withColumn("content_key", key if columns.identity is None else content)
+    return explode_bags(bagged).select(*BAG_COLUMNS)
+
+
+def explode_bags(rows: DataFrame) -> DataFrame:
+    """A row for each bag that a row is in: column bags becomes member, copies and counts_here."""
+    others = [F.col(name) for name in rows.columns if name != "bags"]
+    return rows.select(*others, F.posexplode("bags").alias("position", "bag")).select(
+        *others, "bag.member", "bag.copies", (F.col("position") == 0).alias("counts_here")
+    )
+
+
+def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, num_classes: int, skip_invalid: bool) -> DataFrame:
+    """Select, cast and rename the columns; column fault is null where a row can be used."""
+    features, label, weight = columns.features, columns.label, columns.weight
+    faults = [features.fault, label_fault(label, columns.label_name, num_classes)]
+    hashed = [features.content(features.cells), label]
+    name = features.name
+    if weight is not None:
+        assert columns.weight_name is not None
+        faults.append(weight_fault(weight, columns.weight_name))
+        hashed.append(weight)
+    row_key = F.xxhash64(*hashed)
+    if columns.identity is not None:
+        row_key = F.xxhash64(columns.identity)
+        name = F.concat(F.lit(f"{columns.identity_name}="), columns.identity.cast("string"))
+    fault = F.coalesce(*faults)
+    classes = label.cast("int")  # fails on numbers that 32 bits cannot hold, so it must not see a faulty label
+    return dataset.select(
+        row_key.alias("row_key"),
+        (F.when(fault.isNull(), classes) if skip_invalid else refusing(classes, fault, name)).alias("label"),
+        (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
+        (F.lit(False) if columns.validates is None else columns.validates).alias("validates"),
+        name.alias("name"),
+        features.cells.alias("features"),
+        (fault if skip_invalid else F.lit(None).cast("string")).alias("fault"),
+    )

@@ -1,0 +1,24 @@
+"""Arrays of images and labels as the writers of this package accept them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def check_images(x: ArrayLike) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim < 2 or not x.size:
+        raise ValueError(f"x has shape {x.shape}; it must have at least one row, and one number a row.")
+    if x.dtype.kind not in "buif":
+        raise ValueError(f"x holds {x.dtype}; convert it to real numbers.")
+    return x
+
+
+def check_labels(y: ArrayLike, rows: int) -> np.ndarray:
+    y = np.asarray(y)
+    if y.shape != (rows,):
+        raise ValueError(f"y has shape {y.shape} where x has {rows} rows; give one label for each row.")
+    if y.dtype.kind not in "uif" or not np.isfinite(y).all() or (y != np.trunc(y)).any():
+        raise ValueError("y must hold whole numbers; index the classes from 0.")
+    return y

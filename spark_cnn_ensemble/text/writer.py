@@ -1,0 +1,117 @@
+"""The text matrix's writer: byte for byte what `numpy.savetxt` writes, at many times its speed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spark_cnn_ensemble.text.arrays import check_images, check_labels
+
+_WIDTH = 25  # bytes of a non-negative number in '%.18e' with a two-digit exponent, and of its separator
+
+
+def write_text_matrix(
+    path: str | os.PathLike[str], x: ArrayLike, y: ArrayLike, copies: int = 1, label: str = "last"
+) -> None:
+    """Write images and labels as text, byte for byte as ``numpy.savetxt(file, numpy.column_stack(...))``.
+
+    Each number is written as ``'%.18e'``, with one space between two numbers and one row a line: 25 bytes a
+    number, so that MNIST's 60,000 rows make 1.178 GB. Each copy is a file of its own, ``part-00000.txt`` and
+    so on, which has this name only once it is whole.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A local folder; made if absent, and refused unless empty.
+    x : array_like, shape (rows, ...)
+        Real numbers; each row is flattened in C order.
+    y : array_like, shape (rows,)
+        Labels, whole numbers.
+    copies : int
+        How many times the whole matrix is written.
+    label : {"last", "first"}
+        Where the label stands in a line.
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not fit together, an argument is out of range, the folder is not empty or its disk
+        has too little room.
+    """
+    images = check_images(x)
+    labels = check_labels(y, len(images))
+    if label not in ("last", "first"):
+        raise ValueError(f"label must be 'last' or 'first', not {label!r}.")
+    if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
+        raise ValueError(f"copies must be a whole number >= 1, not {copies!r}.")
+    folder = Path(path)
+    if re.match(r"[A-Za-z][\w+.-]*:/", os.fspath(path)):
+        raise ValueError(f"{path} is not a local folder; write to one and copy it from there.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not an empty folder; empty it or name another.")
+    folder.mkdir(parents=True, exist_ok=True)
+    need = copies * _WIDTH * (images.size + len(images))
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise ValueError(
+            f"The text takes {need / 1e9:.1f} GB where {folder} has {free / 1e9:.1f} GB free; "
+            "lower copies or name another folder."
+        )
+    for copy in range(copies):
+        final = folder / f"part-{copy:05d}.txt"
+        partial = folder / f".{final.name}.tmp"
+        try:
+            if copy:
+                shutil.copyfile(folder / "part-00000.txt", partial)
+            else:
+                _write_rows(partial, images.reshape(len(images), -1), labels, label)
+            os.replace(partial, final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) -> None:
+    step = max(1, (1 << 21) // (_WIDTH * (pixels.shape[1] + 1)))  # 2 MiB of text stay in a core's cache
+    with open(path, "wb") as file:
+        for start in range(0, len(pixels), step):
+            parts = [pixels[start : start + step], labels[start : start + step, None]]
+            rows = np.hstack(parts if label == "last" else parts[::-1])
+            text = _text_by_table(rows)
+            if text is None:
+                np.savetxt(file, rows)
+            else:
+                file.write(text.data)
+
+
+def _text_by_table(rows: np.ndarray) -> np.ndarray | None:
+    """The text by `savetxt` of finite, non-negative numbers among which few differ; None of others."""
+    if np.signbit(rows).any() or not np.isfinite(rows).all():
+        return None
+    top = rows.max()
+    if top < 1 << 16 and ((index := rows.astype(np.intp)) == rows).all():
+        table = _whole_numbers_text(1 << 8 if top < 1 << 8 else 1 << 16)
+    else:
+        values, index = np.unique(rows, return_inverse=True)
+        table = _text_of(values) if len(values) <= rows.size // 8 else None
+    if table is None:
+        return None
+    text = np.take(table, index.reshape(rows.shape), mode="clip").view(np.uint8)
+    text[:, -1] = ord("\n")
+    return text
+
+
+@functools.cache
+def _whole_numbers_text(count: int) -> np.ndarray | None:
+    return _text_of(np.arange(count))
+
+
+def _text_of(values: np.ndarray) -> np.ndarray | None:
+    """Each number's text and a space, as an array of fixed-width cells; None if one needs another width."""
+    text = b"".join(b"%.18e " % value for value in values.tolist())
+    return np.frombuffer(text, f"V{_WIDTH}") if len(text) == _WIDTH * len(values) else None

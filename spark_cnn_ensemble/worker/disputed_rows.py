@@ -1,0 +1,63 @@
+"""The rows that the members dispute most, as small pictures with their votes.
+
+The choice is the same whatever the order or the partitioning of the rows. Called by evaluation, and by the driver to
+choose among the rows of all tasks.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterable
+
+import numpy as np
+
+from spark_cnn_ensemble.worker.decision import entropy
+
+DISPUTED = 12  # pictures that are kept
+
+
+def most_disputed(pictures: Iterable[str]) -> list[str]:
+    """The `DISPUTED` most uncertain of some rows, as `disputed_pictures` gives them: the same ones in any order."""
+    return sorted(pictures, key=_rank)[:DISPUTED]
+
+
+def _rank(picture: str) -> tuple[float, str]:
+    # Text breaks ties: neither the rows beside a row nor their order decide.
+    return -json.loads(picture)["uncertainty"], picture
+
+
+def disputed_pictures(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, str]]:
+    """The rows whose votes disagree most: index, and JSON of uncertainty, label, votes per class and a PNG."""
+    if not len(images):
+        return []
+    uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True)).round(6)
+    # Of the rows that tie with the last one kept, all are made into pictures, and the best of those are kept.
+    floor = np.sort(uncertainty)[-min(DISPUTED, len(uncertainty))]
+    chosen = np.flatnonzero((uncertainty > 0) & (uncertainty >= floor))
+    made = [(int(index), _picture(images[index], labels[index], counts[index], uncertainty[index])) for index in chosen]
+    return sorted(made, key=lambda pair: _rank(pair[1]))[:DISPUTED]
+
+
+def _picture(image: np.ndarray, label: int, votes: np.ndarray, uncertainty: float) -> str:
+    told = {"uncertainty": float(uncertainty), "label": int(label), "votes": votes.astype(int).tolist()}
+    return json.dumps({**told, "png": base64.b64encode(_png(image)).decode()})
+
+
+def _png(image: np.ndarray) -> bytes:
+    """An image to look at, from its least number to its largest; only bytes of colour are left as they are."""
+    from PIL import Image
+
+    shown = image.astype(np.float64)
+    low, high = shown.min(), shown.max()
+    if image.shape[2] not in (3, 4) or low < 0 or high > 255:
+        shown = (shown - low) * (255 / max(high - low, 1e-9))
+    elif high <= 1:
+        shown = shown * 255
+    pixels = np.rint(shown).astype(np.uint8)
+    if pixels.shape[2] not in (3, 4):
+        pixels = pixels[..., 0]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,117 @@
+"""A member's weights as bytes: packed, checked without trust, and cut into parts.
+
+Packed weights are an npz file of the arrays of `keras.Model.weights`, in their order. They are what a saved model
+holds, so nothing here unpickles, and no memory is taken for what a file only claims. Called on both sides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spark_cnn_ensemble.worker.refusal import Refusal
+
+PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so that no JVM heap holds an ensemble
+PARTS_SCHEMA = "member int, part int, bytes binary"
+
+WeightsOf = Callable[[int], bytes]  # member -> its packed weights
+
+
+def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
+    """A member's weights, in the order of `keras.Model.weights`, as the bytes of an npz file."""
+    file = io.BytesIO()
+    named: dict[str, Any] = {f"{index:04d}": array for index, array in enumerate(weights)}
+    np.savez(file, **named)
+    return file.getvalue()
+
+
+def unpack_weights(data: bytes) -> list[np.ndarray]:
+    """The inverse of `pack_weights`; never unpickles, and takes no more memory than the bytes themselves have.
+
+    Raises
+    ------
+    Refusal
+        The bytes are not such a file.
+    """
+    names = check_packed(data)
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return [arrays[name] for name in names]
+    except Exception as error:
+        raise Refusal(_damaged(error)) from None
+
+
+def check_packed(data: bytes) -> list[str]:
+    """The names of the arrays in packed weights, after a look at each one's header alone.
+
+    Raises
+    ------
+    Refusal
+        The bytes are not what `pack_weights` makes.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+            names = [f"{index:04d}.npy" for index in range(len(entries))]
+            if [entry.filename for entry in entries] != names:
+                raise ValueError("its arrays are not numbered")
+            # Entries may claim the same bytes of the file; each by itself would look harmless.
+            if sum(entry.file_size for entry in entries) > len(data):
+                raise ValueError("its arrays claim more bytes than there are")
+            for entry in entries:
+                _check_entry(archive, entry)
+        return names
+    except Exception as error:  # zipfile, numpy and the parser of headers raise many kinds
+        raise Refusal(_damaged(error)) from None
+
+
+def _damaged(error: Exception) -> str:
+    told = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    return f"A member's weights are damaged ({told}); save the model again."
+
+
+def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Look at an array's sizes before any memory is taken for it."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+        raise ValueError(f"array {entry.filename!r} is compressed")
+    with archive.open(entry) as file:
+        shape, kind = _header(file, entry.filename)
+        numbers, rest = divmod(entry.file_size - file.tell(), max(1, kind.itemsize))
+    if kind.kind not in "fiu" or rest or min(shape, default=0) < 0 or math.prod(shape) != numbers:
+        raise ValueError(f"array {entry.filename!r} claims to be {kind} of shape {shape}")
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"array {name!r} is of npy version {version}")
+    try:
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    except Exception:  # its text is parsed as Python's literals, of which any may stand there
+        raise ValueError(f"the header of array {name!r} cannot be read") from None
+    return shape, kind
+
+
+def split_weights(data: bytes) -> list[bytes]:
+    """A member's packed weights in parts of at most `PART_BYTES`, in order."""
+    return [data[start : start + PART_BYTES] for start in range(0, len(data), PART_BYTES)]
+
+
+def digest(data: bytes) -> str:
+    """SHA-256 of a member's weights, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def member_parts(frames: Iterable[pd.DataFrame], weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
+    """The weights of the members in column id, as rows (member, part, bytes) of `PARTS_SCHEMA`."""
+    for frame in frames:
+        for member in frame["id"]:
+            parts = split_weights(weights_of(int(member)))
+            yield pd.DataFrame({"member": np.int32(member), "part": range(len(parts)), "bytes": parts})

@@ -260,7 +260,7 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bag_on_disk_trains_to_the_same_weights(kind, way, monkeypatch, tmp_path):
     monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
-    monkeypatch.setattr("spark_cnn_ensemble.worker.training._CHUNK_BYTES", 10_000)  # so that there are several
+    monkeypatch.setattr("spark_cnn_ensemble.worker.trainer._CHUNK_BYTES", 10_000)  # so that there are several
     load_tensorflow()
     columns, changes = WAYS[way]
     plan = a_plan(SMALL, **changes)

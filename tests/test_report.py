@@ -213,7 +213,7 @@ def growing(right_by_size, rows=1000):
         ([100, 1000, 1000, 1000], "the curve has levelled off"),
         ([800, 900], "? 1 member gets 80.00% right, 2 get 90.00%"),
         ([800, 850, 900], "? 1 member gets 80.00% right, 3 get 90.00%"),
-        ([800], "cannot be told from votes of one size"),
+        ([800], "cannot be judged from votes of one size"),
     ],
 )
 def test_the_story_tells_whether_more_members_would_help(right, said, told):

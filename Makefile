@@ -1,13 +1,13 @@
-# Everything runs in .venv, which is made on first use.
+# Every target runs in .venv, which is made on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types notebooks bench bench-full clean distclean
+.PHONY: help demo test test-fast lint types docs notebooks dist bench bench-full clean distclean
 
 # Tried in this order; `make PYTHON=python3.12 ...` names one.
 PYTHON = python3.11 python3.12 python3.13 python3.10 python3
 PY = .venv/bin/python
 CODE = $(wildcard spark_cnn_ensemble tests benchmarks)
 
-# Spark starts its Python workers by this name; unset, they would be the python3 of PATH.
+# Spark starts its Python workers by this name; without it, they would be the python3 of PATH.
 export PYSPARK_PYTHON = $(CURDIR)/$(PY)
 with_java = JAVA_HOME=$$(scripts/java-home) && export JAVA_HOME &&
 
@@ -17,8 +17,11 @@ help: ## this list
 demo: .venv/.installed ## train and score a small ensemble
 	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
 
-test: .venv/.installed ## run the tests (ARGS="-k vote" is handed to pytest)
+test: .venv/.installed ## run the tests (ARGS="-k vote" goes to pytest)
 	@$(with_java) $(PY) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: .venv/.installed ## run the tests that need no Spark session: a minute at most
+	@$(PY) -m pytest tests -n 2 -m "not spark" $(ARGS)
 
 lint: .venv/.installed ## check style and format with ruff
 	@$(PY) -m ruff check $(CODE)
@@ -27,8 +30,18 @@ lint: .venv/.installed ## check style and format with ruff
 types: .venv/.installed ## check types with mypy
 	@$(PY) -m mypy spark_cnn_ensemble
 
+docs: .venv/.installed ## build the documentation in docs/_build/html; warnings are errors
+	@$(PY) -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@echo "Built docs/_build/html/index.html."
+
 notebooks: .venv/.installed ## run the notebooks in place (ARGS=--check: write nothing)
 	@$(with_java) $(PY) scripts/run-notebooks $(ARGS) $(wildcard notebooks/*.ipynb)
+
+dist: .venv/.installed ## build sdist and wheel, and run README's lines from the wheel in an empty environment
+	@rm -rf dist
+	@$(PY) -m build --quiet .
+	@$(PY) -m twine check --strict dist/*
+	@$(with_java) scripts/check-dist dist/*.whl
 
 # Those that take minutes and little disk.
 BENCHMARKS = ingest limit scoring early_decision search growth wide
@@ -42,7 +55,7 @@ bench-full: ## run all benchmarks: hours, 30 GiB of disk, and peers in environme
 	@$(MAKE) bench BENCHMARKS="$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"
 
 clean: ## remove caches, build outputs and what Spark leaves behind
-	@rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . \( -path ./.venv -o -path ./.git \) -prune -o \( -name __pycache__ -o -name '*.egg-info' \
 	  -o -name .ipynb_checkpoints -o -name spark-warehouse -o -name metastore_db -o -name derby.log \) \
 	  -prune -exec rm -rf {} +
@@ -50,8 +63,8 @@ clean: ## remove caches, build outputs and what Spark leaves behind
 distclean: clean ## clean, and remove .venv
 	@rm -rf .venv .peers
 
-# A name on PATH may be a shim with no Python behind it, so each is run, not only looked up.
-# Debian's python3 comes without ensurepip, and then its own pip has to bring pip into .venv.
+# A name on PATH may be a shim without a Python behind it, so each is run, not only looked up.
+# Debian's python3 has no ensurepip; its own pip then installs pip into .venv.
 .venv/.installed: setup.cfg pyproject.toml
 	@set -e; \
 	if ! $(PY) -c '' 2>/dev/null; then \

@@ -1,6 +1,6 @@
-"""Random-forest-style ensembles of small CNNs, trained and voted on Apache Spark.
+"""Random-forest-style ensembles of small CNNs on Apache Spark.
 
-The names below are loaded on first use: importing the package imports neither pyspark.ml nor TensorFlow.
+Public names are loaded on first use: importing the package imports neither pyspark.ml nor TensorFlow.
 """
 
 from __future__ import annotations

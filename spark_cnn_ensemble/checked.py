@@ -1,6 +1,6 @@
-"""Type checks for JSON from outside: small functions that raise where a value is not what it must be.
+"""Type checks for JSON from outside: small functions that raise if a value is not what it must be.
 
-The messages name the value and follow "its metadata is damaged", see `persistence`.
+The messages name the value; `persistence` wraps them into a sentence. Called by `ensemble` and `fit_result`.
 """
 
 from __future__ import annotations

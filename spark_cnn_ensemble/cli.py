@@ -1,6 +1,6 @@
-"""The command line: demo, train, score, evaluate.
+"""The command line: demo, train, evaluate, score.
 
-Arguments in, calls of the public classes, text out. Every Param of the estimator is an option of `train`.
+It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ examples:
   {program} evaluate --model model --input test.parquet --format parquet
   {program} score --model model --input new.parquet --format parquet --output scored
 
-Run it on a cluster with spark-submit; README.md shows the commands for standalone, YARN and Kubernetes.
+On a cluster, run it with spark-submit; docs/guide/clusters.md has the commands for standalone, YARN and Kubernetes.
 """
 
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0, or 1 after an error, which is told in one sentence on stderr.
+        0, or 1 after an error, which is one sentence on stderr.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -73,7 +73,7 @@ def _fail(sentence: str) -> int:
 
 
 def session(master: str | None = None) -> SparkSession:
-    """The Spark session of spark-submit where there is one, else a new one, on all cores of this machine."""
+    """The Spark session of spark-submit, or else a new one on all cores of this machine."""
     builder = SparkSession.builder.appName(_PROGRAM).config("spark.ui.showConsoleProgress", "false")
     if master is not None:
         builder = builder.master(master)
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="the main job on MNIST: one CNN against an ensemble, two to three minutes")
+    demo = commands.add_parser("demo", help="one CNN against an ensemble on MNIST, two to three minutes")
     demo.add_argument("--master", metavar="URL", help="Spark master (all cores of this machine, or spark-submit's)")
     demo.set_defaults(run=_demo)
 
@@ -102,9 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(train)
     train.add_argument("--output", required=True, metavar="PATH", help="folder of the model to write")
-    train.add_argument("--overwrite", action="store_true", help="replace what is at --output, once the model is saved")
+    train.add_argument("--overwrite", action="store_true", help="replace --output once the new model is saved")
     train.add_argument(
-        "--report", metavar="FILE", help="write a page of tables and pictures about the fit, as HTML, to a local file"
+        "--report", metavar="FILE", help="write a page with tables and pictures of the fit to a local HTML file"
     )
     train.set_defaults(run=_train)
     group = train.add_argument_group("params of CNNEnsembleClassifier")
@@ -120,14 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_input(score)
     score.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
     score.add_argument("--output", required=True, metavar="PATH", help="folder of the scored rows to write")
-    score.add_argument(
-        "--overwrite", action="store_true", help="replace what is at --output, once the rows are written"
-    )
+    score.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
     score.add_argument(
         "--output-format",
         choices=("parquet", "json", "csv"),
         default="parquet",
-        help="parquet and json hold all columns but the features, csv those that are no vectors (%(default)s)",
+        help="parquet and json hold all columns except the features, csv only numbers and text (%(default)s)",
     )
     score.set_defaults(run=_score)
     return parser
@@ -139,14 +137,19 @@ def _add_input(command: argparse.ArgumentParser) -> None:
         "--format",
         choices=("text", "parquet", "images"),
         default="text",
-        help="text: a matrix, an image and its label in a row; parquet: a table; images: PNG or JPEG files in one "
-        "folder a class (%(default)s)",
+        help="text: a matrix, one image and its label per line; parquet: a table; images: PNG or JPEG files, one "
+        "folder per class (%(default)s)",
     )
     command.add_argument(
-        "--label", choices=("last", "first", "none"), default="last", help="text: place of the label (%(default)s)"
+        "--label",
+        choices=("last", "first", "none"),
+        default="last",
+        help="text: position of the label in a line (%(default)s)",
     )
-    command.add_argument("--sep", default=" ", help="text: what stands between numbers (a space)")
-    command.add_argument("--scale", type=float, default=1.0, help="text: factor of the features (%(default)s)")
+    command.add_argument("--sep", default=" ", help="text: separator between numbers (a space)")
+    command.add_argument(
+        "--scale", type=float, default=1.0, help="text: factor that multiplies the features (%(default)s)"
+    )
     command.add_argument("--master", metavar="URL", help="Spark master (all cores of this machine, or spark-submit's)")
 
 
@@ -175,7 +178,7 @@ def _named(convert: Callable[[str], Any], name: str) -> Callable[[str], Any]:
         try:
             return convert(text)
         except (ValueError, KeyError, OSError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is no {name} ({error})") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {name} ({error})") from None
 
     return converted
 
@@ -241,10 +244,10 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _check_report(path: str) -> None:
-    """Refuse, before anything is trained, a report that could not be written."""
+    """Refuse, before anything is trained, a report that cannot be written."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"There is no folder {folder} for the report; make it, or give another --report.")
+        raise FileNotFoundError(f"There is no folder {folder} for the report; create it, or set another --report.")
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError(
             "A report needs matplotlib; pip install spark_cnn_ensemble[plots], or leave --report out."
@@ -260,7 +263,7 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
 
 
 def member_table(summary: CNNEnsembleTrainingSummary) -> str:
-    """A line for each member: rows, epochs, seconds, and the accuracies of its last epoch."""
+    """One line per member: rows, epochs, seconds, and the accuracies of its last epoch."""
     members = summary.members
     lines = ["member     rows  epochs  seconds  training accuracy  validation accuracy"]
     for member in members:
@@ -274,7 +277,7 @@ def member_table(summary: CNNEnsembleTrainingSummary) -> str:
 
 
 def _load(path: str) -> PipelineModel:
-    """A saved PipelineModel, or a saved model alone as a pipeline of one stage."""
+    """A saved PipelineModel; a saved model alone becomes a pipeline with one stage."""
     try:
         return PipelineModel([CNNEnsembleClassificationModel.load(path)])
     except ValueError as error:
@@ -313,7 +316,7 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
     if len(evaluation.confusionMatrix) <= 20:
         width = len(str(evaluation.confusionMatrix.max())) + 1
         matrix = "\n".join("".join(f"{count:{width}d}" for count in row) for row in evaluation.confusionMatrix)
-        text += f"\nconfusion matrix (a row a label, a column a prediction):\n{matrix}"
+        text += f"\nconfusion matrix (rows: labels, columns: predictions):\n{matrix}"
     return text
 
 

@@ -1,8 +1,7 @@
-"""Images to try the ensemble on, as arrays, as data frames and as text.
+"""Sample images as arrays, and ways into DataFrames.
 
-Here: MNIST and the digits of scikit-learn as arrays, arrays to a data frame, arrays to a text matrix. Not
-here: the text matrix's reader, which is in `text_matrix` and re-exported. Called by users, notebooks,
-benchmarks, tests and the command line; nothing else in the package needs it.
+MNIST and scikit-learn's digits as arrays; arrays to a DataFrame. The reader and writer of the text matrix, from
+`text/`, are public here. Called by users and the demo.
 """
 
 from __future__ import annotations
@@ -67,12 +66,12 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     FileNotFoundError
         If a file is missing.
     ValueError
-        If a file is damaged: its uncompressed bytes do not have the SHA-256 that ``SHA256SUMS`` tells.
+        If a file is damaged: its uncompressed bytes do not match the SHA-256 in ``SHA256SUMS``.
     """
     here = _bundled_mnist() if folder is None else Path(folder)
     sums = here / "SHA256SUMS"
     if not sums.is_file():
-        raise FileNotFoundError(f"{sums} is missing; give the folder that holds it and MNIST's four files.")
+        raise FileNotFoundError(f"{sums} is missing; pass the folder that holds it and MNIST's four files.")
     known = {name.lstrip("*"): digest for digest, name in map(str.split, sums.read_text().splitlines())}
     names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
     x_train, y_train, x_test, y_test = (_read_idx(here / f"{name}.gz", known.get(name)) for name in names)
@@ -93,13 +92,13 @@ def _bundled_mnist() -> Path:
 def _read_idx(path: Path, digest: str | None) -> np.ndarray:
     """The array in a gzipped IDX file: two zero bytes, type 8 (uint8), dimensions, each big-endian, data."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; copy it there or give the folder that holds it.")
+        raise FileNotFoundError(f"{path} is missing; copy it there or pass the folder that holds it.")
     try:
         data = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); copy it anew.") from error
+        raise ValueError(f"{path} is damaged ({error}); copy it again.") from error
     if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged, its SHA-256 is not that of {path.parent / 'SHA256SUMS'}; copy it anew.")
+        raise ValueError(f"{path} is damaged, its SHA-256 is not that in {path.parent / 'SHA256SUMS'}; copy it again.")
     ndim = data[3] if data[:3] == b"\0\0\x08" else 0
     shape = np.frombuffer(data, ">u4", ndim, 4).tolist() if len(data) >= 4 + 4 * ndim else []
     if not shape or len(data) != 4 + 4 * ndim + prod(shape):
@@ -108,7 +107,7 @@ def _read_idx(path: Path, digest: str | None) -> np.ndarray:
 
 
 def load_digits() -> tuple[Arrays, Arrays]:
-    """Give scikit-learn's 1,797 digits of 8x8 pixels, which need no file and train in seconds.
+    """Load scikit-learn's 1,797 digits of 8x8 pixels, which train in seconds.
 
     The split is ``train_test_split(x, y, test_size=360, stratify=y, random_state=0)``, the same each time.
 
@@ -126,7 +125,7 @@ def load_digits() -> tuple[Arrays, Arrays]:
         from sklearn.datasets import load_digits as load
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise ImportError("load_digits needs scikit-learn: pip install 'spark_cnn_ensemble[digits]'.") from error
+        raise ImportError("load_digits needs scikit-learn: pip install 'spark-cnn-ensemble[digits]'.") from error
     digits = load()
     x, y = digits.images.astype(np.uint8), digits.target.astype(np.uint8)
     x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=360, stratify=y, random_state=0)
@@ -134,16 +133,16 @@ def load_digits() -> tuple[Arrays, Arrays]:
 
 
 def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) -> DataFrame:
-    """Make a data frame of arrays, one row an image.
+    """Make a DataFrame from arrays, one row per image.
 
     Parameters
     ----------
     spark : SparkSession
-        The session to make it in.
+        The session.
     x : array_like, shape (rows, ...)
         Real numbers.
     y : array_like, shape (rows,), optional
-        Labels, whole numbers of 32 bits.
+        Labels, 32-bit integers.
 
     Returns
     -------
@@ -156,7 +155,7 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     Raises
     ------
     ValueError
-        If the arrays do not fit together or hold what no type of Spark holds.
+        If the arrays do not fit together, or hold values that no type of Spark can hold.
 
     Notes
     -----

@@ -103,6 +103,6 @@ def decides_bags(param: Param[Any]) -> bool:
 
 
 def optional(instance: Params, name: str) -> Any:
-    """The value of a Param that may be unset; None where it is unset or an empty string."""
+    """The value of a Param that may be unset; None if it is unset or an empty string."""
     param = instance.getParam(name)
     return (instance.getOrDefault(param) or None) if instance.isDefined(param) else None

@@ -1,6 +1,6 @@
-"""The main job on MNIST, told as a story: one CNN on one core against an ensemble on all of them.
+"""The main job on MNIST: one CNN on one core against an ensemble on all cores.
 
-Called by the command line. What it prints is made of what it measured.
+Called by the command line. It prints what it measures.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ def run_demo(spark: SparkSession) -> None:
     train_arrays, test_arrays = load_mnist()
     train, test = to_dataframe(spark, *train_arrays), to_dataframe(spark, *test_arrays)
 
-    print("1. One CNN, trained on all rows by one core ...", flush=True)
+    print("1. Training one CNN on all rows with one core ...", flush=True)
     single, single_seconds = _fit(train, numMembers=1)
-    print(f"2. {MEMBERS} CNNs, trained on all rows by {engine.slots} cores, one Spark task each ...", flush=True)
+    print(f"2. Training {MEMBERS} CNNs on all rows with {engine.slots} cores, one Spark task per CNN ...", flush=True)
     model, seconds = _fit(train, numMembers=MEMBERS)
 
-    print("3. Both score the test rows ...\n", flush=True)
+    print("3. Scoring the test rows with both ...\n", flush=True)
     rows = [_row("one CNN", single, single_seconds, test), _row("ensemble", model, seconds, test)]
     print("             rows  members  seconds     best     mean    worst     vote")
     print("\n".join(rows), end="\n\n", flush=True)
 
-    print("4. The PipelineModel is saved, and loaded by a new process, which scores the test rows ...", flush=True)
+    print("4. A new process loads the saved PipelineModel and scores the test rows ...", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         agreeing = _score_elsewhere(model, test, folder)
     print(f"   {agreeing:,} of {test.count():,} predictions are the same.\n")
-    print(f"Done in {time.perf_counter() - started:.0f} s, the start of Spark not counted.")
+    print(f"Done in {time.perf_counter() - started:.0f} s, without the start of Spark.")
 
 
 def _fit(train: DataFrame, numMembers: int) -> tuple[CNNEnsembleClassificationModel, float]:
@@ -95,6 +95,6 @@ def _score_elsewhere(model: CNNEnsembleClassificationModel, test: DataFrame, fol
     agreeing = here.join(there, ["id", "prediction"]).count()
     if agreeing != here.count():
         raise RuntimeError(
-            f"Only {agreeing} of {here.count()} predictions of the loaded model are those of the saved one."
+            f"Only {agreeing} of {here.count()} predictions of the loaded model equal those of the saved one."
         )
     return agreeing

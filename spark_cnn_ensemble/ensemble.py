@@ -1,6 +1,6 @@
-"""The members of a model on the driver: an immutable value that the model holds, cuts and joins.
+"""The members of a model on the driver: an immutable value of networks and weights.
 
-It knows networks and weights, but neither Params nor DataFrames.
+It knows neither Params nor DataFrames. Held by the model, which makes subsets and merges of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Ensemble:
         For each member, its packed weights.
     members : tuple of MemberSummary
     class_names : tuple of str or None
-        Names of the classes, where the label column told them.
+        Names of the classes, if the label column's metadata had them.
     """
 
     architectures: tuple[Architecture, ...]
@@ -92,7 +92,7 @@ class Ensemble:
         Raises
         ------
         ValueError
-            They are not of one shape, number of classes and class names.
+            Input shape, number of classes or class names differ.
         """
         for what, ours, theirs in (
             ("images of shape", list(self.input_shape), list(other.input_shape)),
@@ -101,7 +101,7 @@ class Ensemble:
         ):
             if ours != theirs:
                 raise ValueError(
-                    f"Cannot merge: this model has {what} {ours}, the other {theirs}; fit both on like data."
+                    f"Cannot merge: this model has {what} {ours}, the other {theirs}; fit both on similar data."
                 )
         architectures = tuple(dict.fromkeys(self.architectures + other.architectures))
         indices = [
@@ -142,7 +142,7 @@ class Ensemble:
         return keras.Model(image, outputs, name="ensemble")
 
     def to_metadata(self) -> dict[str, Any]:
-        """Everything but the weights, for JSON, with what the weights must be."""
+        """Everything except the weights, for JSON, with the size and SHA-256 of the weights."""
         return {
             "architectures": [asdict(architecture) for architecture in self.architectures],
             "members": [

@@ -46,11 +46,11 @@ _SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; t
 
 
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
-    """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task a member.
+    """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
     Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG); labels are
-    class indices 0, 1, 2, ... of any numeric type. The input is read once if numClasses, or metadata of the label
-    column, tells the number of classes; otherwise there is one pass over the label column before it.
+    class indices 0, 1, 2, ... of any numeric type. The input is read once if numClasses, or the metadata of the label
+    column, gives the number of classes; otherwise there is one more pass over the label column.
 
     The same rows, params and seed give bit for bit the same members on the same kind of CPU and the same
     spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.
@@ -58,7 +58,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     Parameters
     ----------
     **params
-        Every Param by its name; `explainParams()` tells what each means and may be. Values are checked by `fit`.
+        Every Param by its name; `explainParams()` lists their meanings and ranges. `fit` checks the values.
 
     Examples
     --------
@@ -124,11 +124,11 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[ParamMap]
     ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
-        """Fit a model for each param map; those that draw the same bags are trained by one job.
+        """Fit a model for each param map; maps that draw the same bags are trained by one job.
 
-        Maps that differ in how members are trained, but not in the bags, share the reading of the rows and the draw,
-        and have a task for each member and map, so that few members leave no slot idle. Each model is, bit for bit,
-        that of a fit by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
+        Maps that differ only in how members train share the reading of the rows and the draw, and have one task
+        per member and map, so that few members leave no slot idle. Each model equals, bit for bit, the model of a fit
+        by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
 
         Parameters
         ----------
@@ -143,14 +143,14 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         Raises
         ------
         ValueError
-            Several maps have one checkpointDir.
+            Several maps have the same checkpointDir.
         """
         classifiers = [self.copy(values) for values in paramMaps]
         folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
         if len(set(folders)) < len(folders):
             raise ValueError(
-                "The 'checkpointDir' parameter is the same for several param maps, but a folder is of one fit; give "
-                "each map a folder of its own, or unset it."
+                "The 'checkpointDir' parameter is the same for several param maps, but a folder belongs to one fit; set "
+                "a folder of its own for each map, or none."
             )
         groups: dict[str, list[int]] = {}
         for index, classifier in enumerate(classifiers):
@@ -253,8 +253,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             )
         if self.isSet("oobSampleSize") and self.getOobSampleSize() and not self._draw().leaves_rows_out:
             raise ValueError(
-                f"The 'oobSampleSize' parameter of {name} must be 0 where every row is in every bag, as there are no "
-                "rows to estimate from; lower subsamplingRate, or choose another bagging."
+                f"The 'oobSampleSize' parameter of {name} must be 0 where every row is in every bag, as no row is "
+                "out-of-bag; lower subsamplingRate, or choose another bagging."
             )
 
     def _draw(self) -> Draw:
@@ -333,16 +333,16 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             remedy = (
                 "set idCol to a column whose values differ"
                 if identity
-                else "set idCol to a column that tells them apart"
+                else "set idCol to a column that identifies rows"
             )
             warnings.warn(
-                f"The {used:,} rows have only about {counted['keys']:,} different keys ({what}), and rows of one key "
+                f"The {used:,} rows have only about {counted['keys']:,} different keys ({what}), and rows with one key "
                 f"always share a bag; {remedy}.",
                 stacklevel=2,
             )
 
     def write(self) -> SafeWriter:
-        """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""
+        """A writer; ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole."""
         return SafeWriter(self)
 
     @classmethod
@@ -356,7 +356,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         Raises
         ------
         TypeError
-            There is no such Param, or the value is of another type.
+            There is no such Param, or the value has the wrong type.
         """
         for name in params:
             if not self.hasParam(name):

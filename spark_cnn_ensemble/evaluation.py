@@ -21,7 +21,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
     Attributes
     ----------
     skippedRows : int
-        Rows that could not be used and were left out.
+        Unusable rows that were left out.
     """
 
     confusion: np.ndarray
@@ -73,7 +73,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
 
     @property
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote of the first so many members: size, accuracy, low, high (95 % interval), rows."""
+        """Accuracy of the vote of the first 1, 2, ... members: size, accuracy, low, high (95 % interval), rows."""
         bounds = [wilson_interval(float(right), self.rows) for right in self.rightBySize]
         low, high = zip(*bounds, strict=True)
         size = np.arange(1, len(self.rightBySize) + 1)

@@ -1,6 +1,7 @@
-"""The plain record of a fit: its members, its counts of rows and its out-of-bag votes; with checks of its JSON form.
+"""The plain record of a fit, with the checks of its JSON form.
 
-Plain dataclasses, numpy and pandas; nothing here touches Spark. Pictures and reports are typed on this record.
+Dataclasses, numpy and pandas; nothing here touches Spark. Pictures and reports are typed on this record; the public
+class with ways to show it is in `summary`.
 """
 
 from __future__ import annotations
@@ -26,23 +27,24 @@ class MemberSummary:
     Attributes
     ----------
     member : int
-        Its number in the fit, from 0.
+        Index in the fit, from 0.
     rows : int
-        Rows of its bag.
+        Rows in its bag.
     examples : int
-        Rows of its bag counted as often as they were drawn: what it saw in an epoch.
+        Rows in its bag times their copies: what it sees in one epoch.
     validationRows : int
+        Rows that it validated on.
     classCounts : tuple of int
         Rows of each class in its bag.
     seconds : float
-        Wall time of its training, without the wait for its rows.
+        Wall time of its training in seconds, without the wait for its rows.
     history : dict of str to tuple of float
-        Per epoch: "loss" and "accuracy" as measured while training, and "val_loss" and "val_accuracy" where there were
+        Per epoch: "loss" and "accuracy" as measured while training; "val_loss" and "val_accuracy" if there were
         validation rows.
     retries : int
-        How often Spark had tried its task before.
+        Earlier attempts of its task.
     spilled : bool
-        Whether its bag exceeded maxMemoryInMB and was trained on from disk.
+        Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
     """
 
     member: int
@@ -57,12 +59,12 @@ class MemberSummary:
 
     @property
     def classes(self) -> tuple[int, ...]:
-        """The classes that its bag held."""
+        """The classes in its bag."""
         return tuple(index for index, count in enumerate(self.classCounts) if count)
 
     @property
     def epochs(self) -> int:
-        """Epochs it trained."""
+        """Epochs that it trained for."""
         return len(self.history["loss"])
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +73,7 @@ class MemberSummary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemberSummary:
-        """The summary that `to_dict` and JSON made `values` of; keys of no meaning here are passed over."""
+        """The inverse of `to_dict` and JSON; unknown keys are ignored."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["classCounts"] = tuple(known["classCounts"])
         known["history"] = {name: tuple(curve) for name, curve in known["history"].items()}
@@ -86,19 +88,19 @@ class FitResult:
     ----------
     members : tuple of MemberSummary
     rows : int
-        Rows read, those left out included.
+        Rows read, including those that were left out.
     skippedRows : int
-        Rows that could not be used and were left out (handleInvalid="skip").
+        Unusable rows that were left out (handleInvalid="skip").
     seconds : float
-        Wall time of the fit.
+        Wall time of the fit in seconds.
     unusedRows : int
-        Rows that the draw put in no bag.
+        Rows that are in no bag.
     resumedMembers : tuple of int
         Members that were found in checkpointDir and not trained again.
     missingMembers : dict of int to str
-        Members that the model does not have, and why (see minMembers).
+        Why each member that the model lacks was left out (see minMembers).
     outOfBag : OutOfBag or None
-        The votes on the out-of-bag sample; None where none was drawn, or nothing can be out-of-bag.
+        The votes on the out-of-bag sample; None if no sample was drawn, or no row can be out-of-bag.
     """
 
     members: tuple[MemberSummary, ...] = field(repr=False)
@@ -112,27 +114,27 @@ class FitResult:
 
     @property
     def oobAccuracy(self) -> float | None:
-        """Accuracy of the vote on the out-of-bag sample; None where it was not estimated."""
+        """Accuracy of the vote on the out-of-bag sample, 0 to 1; None if it was not estimated."""
         return self.outOfBag.accuracy if self.outOfBag is not None and self.outOfBag.rows else None
 
     @property
     def totalIterations(self) -> int:
-        """Epochs of the member that trained longest."""
+        """Epochs of the member that trained for most."""
         return max(member.epochs for member in self.members)
 
     @property
     def objectiveHistory(self) -> list[float]:
-        """Training loss per epoch, the mean of the members that trained so long."""
+        """Training loss per epoch, the mean of the members that trained for that many epochs."""
         return self.epochTable.groupby("epoch")["loss"].mean().tolist()
 
     @property
     def accuracy(self) -> float:
-        """Accuracy in training, in the last epoch, the mean of the members."""
+        """Training accuracy in the last epoch, 0 to 1, the mean of the members."""
         return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
 
     @property
     def epochTable(self) -> pd.DataFrame:
-        """A row for each member and epoch: member, epoch (from 1), loss, accuracy, and val_loss, val_accuracy."""
+        """One row per member and epoch: member, epoch (from 1), loss, accuracy, and val_loss, val_accuracy."""
         tables = [
             pd.DataFrame({"member": member.member, "epoch": range(1, member.epochs + 1), **member.history})
             for member in self.members
@@ -141,7 +143,7 @@ class FitResult:
 
     @property
     def memberTable(self) -> pd.DataFrame:
-        """A row for each member, with its last epoch's measures and its accuracy on the out-of-bag sample."""
+        """One row per member, with the measures of its last epoch and its accuracy on the out-of-bag sample."""
         last = self.epochTable.groupby("member").last().drop(columns="epoch")
         columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
         table = pd.DataFrame(
@@ -153,7 +155,7 @@ class FitResult:
         return table
 
     def facts(self) -> list[tuple[str, str]]:
-        """The fit in a few names and values, to read."""
+        """The fit as a list of names and values in words."""
         found = [
             ("members", f"{len(self.members)}"),
             ("rows read", f"{self.rows:,}"),
@@ -161,7 +163,7 @@ class FitResult:
             ("rows in no bag", f"{self.unusedRows:,}"),
             ("seconds", f"{self.seconds:.1f}"),
             ("epochs", f"{self.totalIterations}"),
-            ("accuracy in training, mean member", f"{self.accuracy:.2%}"),
+            ("training accuracy, mean member", f"{self.accuracy:.2%}"),
         ]
         if self.resumedMembers:
             found.append(("members found in checkpointDir", _listed(self.resumedMembers)))
@@ -171,12 +173,12 @@ class FitResult:
             found += [
                 ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
                 ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
-                ("rows of it that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
+                ("rows of the sample that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
             ]
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the members, which a model keeps itself; `from_dict` is the inverse."""
+        """Plain values for JSON, without the members, which a model saves itself; `from_dict` is the inverse."""
         return {
             "rows": self.rows,
             "skippedRows": self.skippedRows,
@@ -189,7 +191,7 @@ class FitResult:
 
     @classmethod
     def from_dict(cls: type[R], values: dict[str, Any], members: Sequence[MemberSummary]) -> R:
-        """The summary that `to_dict` and JSON made `values` of."""
+        """The inverse of `to_dict` and JSON."""
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
         known["resumedMembers"] = tuple(known.get("resumedMembers", ()))

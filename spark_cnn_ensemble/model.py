@@ -38,12 +38,12 @@ from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
 class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
-    """An ensemble of CNNs that votes; made by `CNNEnsembleClassifier.fit`, by `load`, `subset` or `merge`.
+    """An ensemble of CNNs that votes; made by `CNNEnsembleClassifier.fit`, `load`, `subset`, `pruned` or `merge`.
 
-    `transform` is lazy. It adds the columns rawPrediction (vector: votes per class, or summed softmax when
-    votingStrategy is "soft"), probability (vector: their share of the members) and prediction (double); a name set to
-    "" is left out. A tie goes to the tied class with the larger summed softmax, then to the lower index. With
-    `thresholds`, the class with the largest probability / threshold is predicted.
+    `transform` is lazy. It adds the columns rawPrediction (vector: votes per class, or summed softmax if
+    votingStrategy is "soft"), probability (vector: rawPrediction over the number of members) and prediction (double);
+    a column whose name is set to "" is left out. A tie goes to the tied class with the larger summed softmax, then to
+    the lower index. With `thresholds`, the class with the largest probability / threshold is predicted.
     """
 
     __module__ = "spark_cnn_ensemble"
@@ -70,22 +70,22 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     @property
     def numFeatures(self) -> int:
-        """Numbers in a row's features: height * width * channels."""
+        """Numbers per row: height * width * channels."""
         return int(np.prod(self._ensemble.input_shape))
 
     @property
     def inputShape(self) -> list[int]:
-        """[height, width, channels]."""
+        """[height, width, channels] of an image."""
         return list(self._ensemble.input_shape)
 
     @property
     def members(self) -> tuple[MemberSummary, ...]:
-        """How each member was trained."""
+        """How each member was trained, in the order of their votes."""
         return self._ensemble.members
 
     @property
     def hasSummary(self) -> bool:
-        """Whether there is a training summary: after a fit, and loaded again, but not of a subset or a merge."""
+        """Whether there is a training summary: after a fit or a load, but not after `subset`, `pruned` or `merge`."""
         return self._summary is not None
 
     @property
@@ -95,7 +95,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         Raises
         ------
         RuntimeError
-            There is none.
+            There is no summary; see `hasSummary`.
         """
         if self._summary is None:
             raise RuntimeError(f"No training summary available for this {type(self).__name__}")
@@ -130,7 +130,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
         votes = _vote_udf(plan, weights_of)
         if self.getHandleInvalid() == "skip":
-            votes = votes.asNondeterministic()  # else Spark moves the filter below and votes twice
+            votes = votes.asNondeterministic()  # or Spark would move the filter below and vote twice
         struct = f"votes_{uuid.uuid4().hex}"
         scored = dataset.select("*", votes(cells_of_known_size(features, plan.refuse_invalid)).alias(struct))
         if self.getHandleInvalid() == "skip":
@@ -143,7 +143,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         check_thresholds(self, self.numClasses)
 
     def _outputs(self, dataset: DataFrame) -> list[tuple[str, str, dict[str, Any]]]:
-        """Kind, name and metadata of each output column that is wanted."""
+        """Kind, name and metadata of each requested output column."""
         names = self._ensemble.class_names
         nominal: dict[str, Any] = {"type": "nominal", "name": self.getPredictionCol()}
         nominal.update({"vals": list(names)} if names else {"num_vals": self.numClasses})
@@ -170,7 +170,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
     def _output(value: Column, kind: str) -> Column:
         if kind not in ("rawPrediction", "probability"):
             return value
-        # array_to_vector fails on the null of a row that could not be scored, so it must not see it.
+        # array_to_vector fails on null, which a row that could not be scored has.
         return F.when(value.isNotNull(), array_to_vector(value))
 
     def _plan(self, pixels: PixelFormat) -> VotingPlan:
@@ -192,30 +192,30 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return vote_once(cell.astype(np.float32), plan, self._ensemble.weights.__getitem__)
 
     def predict(self, value: Vector) -> float:
-        """Predict the class of one image, on the driver.
+        """Predict the class of one image on the driver.
 
         Parameters
         ----------
         value : pyspark.ml.linalg.Vector, or array of numbers
-            Height * width * channels numbers.
+            Height * width * channels numbers, in that order.
 
         Raises
         ------
         ValueError
-            The length is another, or a number is NaN or infinite.
+            The length is wrong, or a number is NaN or infinite.
         """
         return float(self._vote_on(value)[2][0])
 
     def predictRaw(self, value: Vector) -> Vector:
-        """Votes per class (or summed softmax) of one image, on the driver; see `predict`."""
+        """Votes per class (or summed softmax) for one image, shape (classes,), on the driver; see `predict`."""
         return DenseVector(self._vote_on(value)[0][0])
 
     def predictProbability(self, value: Vector) -> Vector:
-        """Share of the votes per class (or mean softmax) of one image, on the driver; see `predict`."""
+        """Share of votes per class (or mean softmax) for one image, shape (classes,), on the driver; see `predict`."""
         return DenseVector(self._vote_on(value)[1][0])
 
     def evaluate(self, dataset: DataFrame) -> CNNEnsembleEvaluation:
-        """Compare the vote, and every member alone, with the labels, in one pass.
+        """Compare the vote, and every member alone, with the labels, in one pass over the rows.
 
         Parameters
         ----------
@@ -225,7 +225,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         Raises
         ------
         ValueError
-            A row cannot be used and handleInvalid is "error", or there are no rows.
+            A row is unusable and handleInvalid is "error", or there are no rows.
         """
         self._check()
         features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
@@ -252,7 +252,15 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble))
 
     def memberNetwork(self, index: int) -> Any:
-        """Member `index` as a Keras model with its weights: images (n, height, width, channels) -> probabilities."""
+        """Member `index` as a Keras model with its weights.
+
+        It maps images of shape (n, height, width, channels) to probabilities of shape (n, classes).
+
+        Raises
+        ------
+        ValueError
+            There is no such member.
+        """
         return self._ensemble.network(self._indices([index])[0])
 
     def toKeras(self) -> Any:
@@ -261,31 +269,31 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         Returns
         -------
         keras.Model
-            Takes images of shape (n, height, width, channels); gives a dict of "prediction" (n,), "probability" and
-            "rawPrediction" (n, classes), the same as `transform` with this model's votingStrategy and no thresholds.
+            Maps images of shape (n, height, width, channels) to a dict of "prediction" (n,), "probability" and
+            "rawPrediction" (n, classes): the same as `transform` with this model's votingStrategy and no thresholds.
         """
         check_params(self)
         return self._ensemble.to_keras(soft=self.getVotingStrategy() == "soft")
 
     def subset(self, indices: Sequence[int]) -> CNNEnsembleClassificationModel:
-        """A model of the members at `indices` alone, with the same params and a uid of its own.
+        """A model of the members at `indices`, in that order, with the same params and a uid of its own.
 
         Raises
         ------
         ValueError
-            There is no such member, one is named twice, or none is.
+            There is no such member, a member is named twice, or `indices` is empty.
         """
         return self._like(self._ensemble.subset(self._indices(indices)))
 
     def pruned(self, size: int) -> CNNEnsembleClassificationModel:
-        """A model of the `size` members that vote best together on the out-of-bag sample, in the order of their choice.
+        """A model of the `size` members that vote best together on the out-of-bag sample, in the order of choice.
 
-        Scoring costs size / numMembers of what it did. The choice is greedy; see `votes.OutOfBag.selection`.
+        Scoring costs size / numMembers of the whole model's. The choice is greedy; see `OutOfBag.selection`.
 
         Raises
         ------
         ValueError
-            There are fewer members.
+            `size` is not between 1 and the number of members.
         RuntimeError
             There are no out-of-bag votes to choose by.
         """
@@ -300,12 +308,12 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return self.subset(votes.selection(size))
 
     def merge(self, other: CNNEnsembleClassificationModel) -> CNNEnsembleClassificationModel:
-        """A model of this model's members and the other's, with this one's params and a uid of its own.
+        """A model of this model's members and those of `other`, with this model's params and a uid of its own.
 
         Raises
         ------
         ValueError
-            The two are not of the same classes and input shape.
+            Classes or input shapes differ.
         """
         return self._like(self._ensemble.merge(other._ensemble))
 
@@ -322,7 +330,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return [int(index) for index in chosen]
 
     def write(self) -> SafeWriter:
-        """A writer; `write().overwrite().save(path)` replaces what is there once the new copy is whole."""
+        """A writer; ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole."""
         return SafeWriter(self, self._write_members)
 
     def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:

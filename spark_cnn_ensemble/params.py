@@ -39,8 +39,8 @@ class HasVotingStrategy(Params):
 
     votingStrategy: Declared[str] = Declared(
         "votingStrategy",
-        "how the members decide: 'hard', the class with most votes, or 'soft', the class with the largest "
-        "mean softmax. A tie of votes goes to the tied class with the larger summed softmax, then to the "
+        "how the members decide: 'hard', the class with the most votes, or 'soft', the class with the largest "
+        "mean softmax. A tie goes to the tied class with the larger summed softmax, then to the "
         "lower index.",
         TypeConverters.toString,
         default="hard",
@@ -82,7 +82,7 @@ class HasBagging(Params):
     subsamplingRate: Declared[float] = Declared(
         "subsamplingRate",
         "expected size of a bag over the number of rows (> 0, and <= 1, or <= 100 if bagging is 'bootstrap'); "
-        "not used by 'disjoint'.",
+        "'disjoint' ignores it.",
         TypeConverters.toFloat,
         default=1.0,
         allowed=POSITIVE,
@@ -147,7 +147,7 @@ class HasNetwork(Params):
     )
     dropoutRate: Declared[float] = Declared(
         "dropoutRate",
-        "built-in CNN: share of the dense layer's units dropped in training, in range [0, 1).",
+        "built-in CNN: share of the dense layer's units that training drops, in [0, 1).",
         TypeConverters.toFloat,
         default=0.0,
         allowed=Range("in [0, 1)", lambda value: 0 <= value < 1),
@@ -155,7 +155,7 @@ class HasNetwork(Params):
     )
     standardization: Declared[bool] = Declared(
         "standardization",
-        "whether a member's first layer rescales each channel by the mean and the deviation of the member's bag.",
+        "whether a member's first layer rescales each channel by the mean and standard deviation of the member's bag.",
         TypeConverters.toBoolean,
         default=True,
         decides_bags=False,
@@ -215,7 +215,7 @@ class HasOptimization(Params):
     )
     learningRateSchedule: Declared[str] = Declared(
         "learningRateSchedule",
-        "how the learning rate goes on: 'constant', or 'linear' or 'cosine' to 0 at the last step.",
+        "how the learning rate changes: 'constant', or 'linear' or 'cosine', which fall to 0 at the last step.",
         TypeConverters.toString,
         default="linear",
         allowed=one_of(("constant", "linear", "cosine")),
@@ -231,8 +231,8 @@ class HasOptimization(Params):
     )
     randomShift: Declared[int] = Declared(
         "randomShift",
-        "augmentation: each image is moved by up to this many pixels in each direction, at random in each "
-        "epoch; what moves in is 0 (>= 0).",
+        "augmentation: each image is shifted by up to this many pixels in each direction, at random in each "
+        "epoch; pixels that move in are 0 (>= 0).",
         TypeConverters.toInt,
         default=0,
         allowed=at_least(0),
@@ -240,7 +240,7 @@ class HasOptimization(Params):
     )
     randomFlip: Declared[bool] = Declared(
         "randomFlip",
-        "augmentation: whether images are mirrored left to right, at random in each epoch.",
+        "augmentation: whether images are mirrored left to right at random in each epoch.",
         TypeConverters.toBoolean,
         default=False,
         decides_bags=False,
@@ -248,7 +248,7 @@ class HasOptimization(Params):
     earlyStoppingPatience: Declared[int] = Declared(
         "earlyStoppingPatience",
         "a member stops after this many epochs without a lower loss on the rows of validationIndicatorCol, and "
-        "keeps its best epoch; 0: off (>= 0).",
+        "keeps the weights of its best epoch; 0: off (>= 0).",
         TypeConverters.toInt,
         default=0,
         allowed=at_least(0),
@@ -301,26 +301,26 @@ class HasOptimization(Params):
 
 
 class HasExecution(Params):
-    """Mixin for the params of how a fit is run: what it keeps, measures and shows on the way."""
+    """Mixin for the params of how a fit runs: what it estimates, keeps and shows."""
 
     oobSampleSize: Declared[int] = Declared(
         "oobSampleSize",
-        "rows drawn to estimate out-of-bag accuracy (fewer where they would take more than 256 MiB); 0: off (>= 0).",
+        "rows in the sample that estimates out-of-bag accuracy (fewer if they exceed 256 MiB); 0: off (>= 0).",
         TypeConverters.toInt,
         default=1000,
         allowed=at_least(0),
     )
     maxMemoryInMB: Declared[int] = Declared(
         "maxMemoryInMB",
-        "a bag's images are kept in memory up to this many MiB, past it on the local disk of their task (>= 1).",
+        "MiB of a bag's images that are kept in memory; more goes to the local disk of the task (>= 1).",
         TypeConverters.toInt,
         default=1024,
         allowed=at_least(1),
     )
     checkpointDir: Declared[str] = Declared(
         "checkpointDir",
-        "folder where finished members are kept, on any filesystem of Hadoop's; the same fit, called again, trains "
-        "only those that are missing. '': off.",
+        "folder of finished members, on any filesystem that Hadoop knows; a repeated fit trains only the members "
+        "that are missing. '': off.",
         TypeConverters.toString,
         default="",
     )
@@ -334,7 +334,7 @@ class HasExecution(Params):
     )
     verbose: Declared[int] = Declared(
         "verbose",
-        "1: progress is shown on the driver's stderr; 0: silence.",
+        "1: progress on the driver's stderr; 0: silence.",
         TypeConverters.toInt,
         default=1,
         allowed=one_of((0, 1)),
@@ -362,19 +362,18 @@ class HasExecution(Params):
 
 
 class HasVoteCols(Params):
-    """Mixin for the output columns that tell of the votes: uncertaintyCol, memberPredictionsCol."""
+    """Mixin for the output columns about the votes: uncertaintyCol, memberPredictionsCol."""
 
     uncertaintyCol: Declared[str] = Declared(
         "uncertaintyCol",
-        "output column: entropy of the probability column's values over log(numClasses), 0 (all members agree) to 1; "
-        "'': left out.",
+        "output column: entropy of probability over log(numClasses), from 0 (all members agree) to 1; '': left out.",
         TypeConverters.toString,
         default="",
         decides_bags=False,
     )
     memberPredictionsCol: Declared[str] = Declared(
         "memberPredictionsCol",
-        "output column: each member's class, array<int>; '': left out.",
+        "output column: each member's vote, array<int>; '': left out.",
         TypeConverters.toString,
         default="",
         decides_bags=False,
@@ -403,7 +402,7 @@ class _CNNEnsembleParams(
     HasExecution,
     HasVoteCols,
 ):
-    """Params that the estimator and the model share; those that Spark declares too are declared here in full."""
+    """Params that the estimator and the model share, including those that replace Spark's declarations."""
 
     predictionCol: Declared[str] = Declared(
         "predictionCol",
@@ -445,7 +444,7 @@ class _CNNEnsembleParams(
     )
     handleInvalid: Declared[str] = Declared(
         "handleInvalid",
-        "what happens to a row that cannot be used (null, NaN or infinite features, wrong length, bad label): "
+        "what happens to an unusable row (null, NaN or infinite features, wrong length, bad label): "
         "'error', the job fails and says why; 'skip', the row is left out; 'keep' (scoring only), its "
         "prediction is null.",
         TypeConverters.toString,
@@ -459,7 +458,7 @@ class _CNNEnsembleParams(
         self._setDefault(**{param.name: param.default for param in declared})
 
     def _set(self: P, **kwargs: Any) -> P:
-        # Spark would keep None as a value, which no range allows and no reader takes back; here it unsets.
+        # Spark would store None as a value, which no range allows and no reader accepts; here None unsets.
         for name in [name for name, value in kwargs.items() if value is None]:
             self.clear(self.getParam(name))
             del kwargs[name]
@@ -467,7 +466,7 @@ class _CNNEnsembleParams(
 
 
 class HasImageShape(Params):
-    """Mixin for params that describe the data before a model knows it: numClasses, inputShape."""
+    """Mixin for params that describe the data to an estimator: numClasses, inputShape."""
 
     numClasses: Declared[int] = Declared(
         "numClasses",
@@ -478,7 +477,7 @@ class HasImageShape(Params):
     )
     inputShape: Declared[list[int]] = Declared(
         "inputShape",
-        "[height, width, channels] of a row's image; unset: from the image column, or a square of one channel.",
+        "[height, width, channels] of a row's image; unset: from the image column, else a square with one channel.",
         TypeConverters.toListInt,
         allowed=Range(
             "[height, width, channels], three integers >= 1",
@@ -496,12 +495,12 @@ class HasImageShape(Params):
 
 
 def check_thresholds(instance: Params, num_classes: int) -> None:
-    """Check that `thresholds`, where they are set, are one a class.
+    """Check that `thresholds`, if set, has one value per class.
 
     Raises
     ------
     ValueError
-        There are more or fewer.
+        The number of values differs from the number of classes.
     """
     thresholds = optional(instance, "thresholds")
     if thresholds is not None and len(thresholds) != num_classes:

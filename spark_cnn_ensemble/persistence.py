@@ -1,11 +1,11 @@
-"""What is on disk, its writer and reader.
+"""What is on disk: the writer and the reader of estimators and models.
 
-An estimator is a folder `metadata/` (Spark's JSON). A model has beside it `members/`: Parquet rows (member, part,
-bytes), a member's parts in order being one npz file. Metadata is written last. Everything is written beside the
-target and renamed when it is whole, so that a failed save leaves what was there.
+An estimator is a folder with `metadata/` (Spark's JSON). A model also has `members/`: Parquet rows (member, part,
+bytes); a member's parts in order are one npz file. Metadata is written last. Everything is written next to the target
+and renamed when it is whole, so that a failed save leaves what was there.
 
 What is loaded may come from anyone. Loading runs no code from a file, imports nothing that a file names, follows no
-path in it, and takes no memory for what a file claims before it has looked whether it is there.
+path in it, and takes no memory for what a file only claims.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_pa
 
 FORMAT_VERSION = 1
 
-_UID = re.compile(r"[\w.-]{1,200}")  # Spark makes folders of it when a pipeline is saved, so it must be no path
+_UID = re.compile(r"[\w.-]{1,200}")  # becomes a folder's name when a pipeline is saved, so it must not be a path
 
 
 def class_path(cls: type) -> str:
-    """The name that a saved instance carries."""
+    """The class name in the metadata of a saved instance."""
     return f"{cls.__module__}.{cls.__name__}"
 
 
 def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
-    """Refuse to write to a path where there is something already, or which Spark would read as a pattern.
+    """Refuse to write to a path that exists, or that Spark would read as a pattern.
 
     Raises
     ------
@@ -47,18 +47,18 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
     """
     refuse_pattern(path, "Path")
     if not overwrite and engine_of(spark).files.exists(path):
-        raise FileExistsError(f"Path {path} exists already; choose another, or ask for it to be overwritten.")
+        raise FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.")
 
 
 def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], overwrite: bool) -> None:
-    """Have `write` make a folder beside `path`, then move it there; what is there already goes last.
+    """Let `write` make a folder next to `path`, then rename it; an old folder at `path` is deleted last.
 
-    Whatever fails, or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
+    Whatever fails or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
 
     Raises
     ------
     FileExistsError, ValueError
-        See `check_target`, which looks before the writing and after it.
+        See `check_target`, which runs before and after the writing.
     """
     check_target(spark, path, overwrite)
     files, mark = engine_of(spark).files, uuid.uuid4().hex[:12]
@@ -83,13 +83,13 @@ def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], ov
 
 
 class SafeWriter(MLWriter):
-    """Writes an instance beside its target and moves it there when it is whole.
+    """Writes an instance next to its target and renames it when it is whole.
 
     Parameters
     ----------
     instance : Params
     extra : callable, optional
-        Writes what is beside the metadata to a folder and returns what the metadata must know of it.
+        Writes everything except the metadata to a folder, and returns entries for the metadata.
     """
 
     def __init__(self, instance: Params, extra: Callable[[SparkSession, str], dict[str, Any]] | None = None) -> None:
@@ -103,14 +103,14 @@ class SafeWriter(MLWriter):
         Raises
         ------
         FileExistsError
-            There is something at `path` and `overwrite()` was not asked for.
+            `path` exists and `overwrite()` was not called.
         ValueError
             Spark would read the path as a pattern.
         """
         write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
 
     def saveImpl(self, path: str) -> None:
-        """Write the folder; `save` has seen to what is there already."""
+        """Write the folder; `save` handles an existing one."""
         extra = {"formatVersion": FORMAT_VERSION}
         if self._extra is not None:
             extra.update(self._extra(self.sparkSession, path))
@@ -118,13 +118,13 @@ class SafeWriter(MLWriter):
 
 
 class SafeReader(MLReader[Any]):
-    """Reads an instance of one class and checks that what is on disk is that, whole, and of a known format.
+    """Reads an instance of one class, after checks that the folder holds it, whole and in a known format.
 
     Parameters
     ----------
     cls : type
     restore : callable, optional
-        Makes the instance of the metadata; unset, the class is called without arguments.
+        Makes the instance from the metadata; unset: the class is called without arguments.
     """
 
     def __init__(
@@ -140,9 +140,9 @@ class SafeReader(MLReader[Any]):
         Raises
         ------
         FileNotFoundError
-            There is no such folder.
+            The folder does not exist.
         ValueError
-            The folder holds something else, another format, or damaged weights.
+            The folder holds something else, an unknown format, or damaged weights.
         """
         path = path.rstrip("/")
         metadata = self._metadata(path)
@@ -157,21 +157,21 @@ class SafeReader(MLReader[Any]):
             DefaultParamsReader.getAndSetParams(instance, metadata)
         except _Damage:
             raise
-        except Exception as error:  # whatever a value of another kind makes of the code that reads it
-            raise _Damage(path, f"its metadata is not whole ({reason(error)})") from None
+        except Exception as error:  # values of unexpected types raise many kinds
+            raise _Damage(path, f"its metadata is damaged ({reason(error)})") from None
         return instance
 
     def _metadata(self, path: str) -> dict[str, Any]:
         expected = class_path(self._cls)
         if not engine_of(self.sparkSession).files.exists(path):
             raise FileNotFoundError(
-                f"There is no folder {path}; give the path that a {self._cls.__name__} was saved to."
+                f"There is no folder {path}; pass the path that a {self._cls.__name__} was saved to."
             )
         try:
             metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
-        except Exception as error:  # Spark's, Java's, json's or of the wrong type, by what is there instead
+        except Exception as error:  # Spark, Java and json raise many kinds, by what the folder holds instead
             raise ValueError(
-                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason(error)}); give the "
+                f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason(error)}); pass the "
                 "path of one, or save it again."
             ) from None
         if metadata.get("class") != expected:
@@ -180,7 +180,7 @@ class SafeReader(MLReader[Any]):
         if metadata.get("formatVersion") != FORMAT_VERSION:
             version = shortened(metadata.get("formatVersion"))
             raise ValueError(
-                f"{path} is of format version {version}, but this version of spark_cnn_ensemble reads "
+                f"{path} has format version {version}, but this version of spark_cnn_ensemble reads "
                 f"version {FORMAT_VERSION}; load it with the version that wrote it."
             )
         return metadata
@@ -202,7 +202,7 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
     Raises
     ------
     ValueError
-        Weights are missing or not those that were saved.
+        Weights are missing, or differ from those that were saved.
     """
     try:
         sizes = {index: int(member["size"]) for index, member in enumerate(members)}
@@ -211,7 +211,7 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
         weights = list(collect_weights(parts, sizes).values())
     except _Damage:
         raise
-    except Exception as error:  # a damaged file makes Spark and Java raise many kinds
+    except Exception as error:  # damaged files make Spark and Java raise many kinds
         raise _Damage(path, f"its members cannot be read ({reason(error)})") from None
     for index, (data, member) in enumerate(zip(weights, members, strict=True)):
         if len(data) != member["size"] or digest(data) != member["sha256"]:
@@ -224,18 +224,18 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
 
 
 def _check_parts(path: str, parts: DataFrame, sizes: dict[int, int]) -> None:
-    """Look at the parts' numbers and sizes on the executors, before the driver takes any of them."""
+    """Check the parts' numbers and sizes on the executors, before the driver collects any of them."""
     length = F.length("bytes")
-    told = (F.count("part"), F.min("part"), F.max("part"), F.max(length), F.sum(length), F.count(F.lit(1)))
-    found = parts.groupBy("member").agg(*told).limit(len(sizes) + 1).collect()
+    checks = (F.count("part"), F.min("part"), F.max("part"), F.max(length), F.sum(length), F.count(F.lit(1)))
+    found = parts.groupBy("member").agg(*checks).limit(len(sizes) + 1).collect()
     there = {row[0]: tuple(row[1:]) for row in found}
     for index, size in sizes.items():
         count = -(-size // PART_BYTES)
         if there.get(index) != (count, 0, count - 1, min(size, PART_BYTES), size, count):
             raise _Damage(path, _not_saved(index))
     if set(there) != set(sizes):
-        raise _Damage(path, "there are weights of members that its metadata does not name")
+        raise _Damage(path, "it holds weights of members that its metadata does not name")
 
 
 def _not_saved(member: int) -> str:
-    return f"the weights of member {member} are not those that were saved"
+    return f"the weights of member {member} differ from those that were saved"

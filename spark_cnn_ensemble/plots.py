@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-# Of Okabe's and Ito's palette, which most colour-blind people can tell apart: a pair that also differs in lightness.
+# From the palette of Okabe and Ito, which most colour-blind people can distinguish; the two also differ in lightness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
-_FEW_ROWS = 0.1  # of the rows with one voter: sizes of ensembles with fewer say too little to be drawn
+_FEW_ROWS = 0.1  # of the rows with one voter; ensemble sizes with fewer rows are not drawn
 _MOST_NUMBERED_CLASSES = 20
 _MOST_NUMBERED_MEMBERS = 12
 _MOST_MARKERS = 25
-_BINS = 10  # of shares of votes, where they lie too close together to be drawn one by one
+_BINS = 10  # of shares of votes, if these are too close together to be drawn one by one
 _NARROWEST = 0.08
 _LONGEST_NAME = 18
 _LONGEST_LINE = 32  # under an image
@@ -49,16 +49,16 @@ def load_matplotlib() -> Any:
         import matplotlib
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "The pictures need matplotlib; install it with pip install spark_cnn_ensemble[plots].", name=error.name
+            "Pictures need matplotlib; install it with pip install 'spark-cnn-ensemble[plots]'.", name=error.name
         ) from None
     return matplotlib
 
 
 def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None) -> Axes:
-    """Loss or accuracy by epoch: each member a thin line, the mean of those that trained so long a thick one.
+    """Loss or accuracy by epoch: a thin line per member, and a thick line for their mean.
 
-    Validation is dashed, where rows were held back for it. Accuracy comes with the vote's on the out-of-bag sample,
-    and its 95 % interval, where it was estimated.
+    Validation is dashed. Accuracy is shown with that of the vote on the out-of-bag sample and its 95 % interval, if
+    it was estimated.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
     Raises
     ------
     ValueError
-        The summary has no such measure of any epoch.
+        The summary has no such measure.
     """
     if metric not in ("loss", "accuracy"):
         raise ValueError(f"metric must be 'loss' or 'accuracy', not {metric!r}.")
     curves = {name: _curves(summary, name) for name in (metric, f"val_{metric}")}
     if not curves[metric]:
-        raise ValueError(f"The summary has no {metric} of any epoch to draw; give the summary of a model that was fit.")
+        raise ValueError(f"The summary has no {metric} by epoch to draw; pass the summary of a model that was fit.")
     ax = _axes(ax)
     for name, color, style, label in (
         (metric, BLUE, "-", "training"),
@@ -106,7 +106,7 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
 def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """Accuracy of the vote by the number of members that vote, with its 95 % interval.
 
-    Sizes with less than a tenth of the rows of the first are left out: few rows have so many out-of-bag members.
+    Sizes that rest on less than a tenth of the rows are left out: few rows have that many out-of-bag members.
 
     Parameters
     ----------
@@ -136,13 +136,13 @@ def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
 
 def telling_sizes(votes: VoteStatistics) -> pd.DataFrame:
-    """The rows of `accuracyBySize` that rest on enough rows to be looked at."""
+    """The part of `accuracyBySize` that rests on enough rows."""
     table = votes.accuracyBySize
     return table[table["rows"] >= _FEW_ROWS * table["rows"].iloc[0]]
 
 
 def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Rows by label and prediction; the shade tells errors from one another, however many rows are right.
+    """Rows by label and prediction; shades are scaled to the errors, however many rows are right.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
 
 
 def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """Share of the rows on which two members differ, for every two of them, in the order of the model.
+    """Share of rows on which two members differ, for every pair, in the order of the model.
 
     Parameters
     ----------
@@ -199,18 +199,18 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     Returns
     -------
     matplotlib.axes.Axes
-        Members that share no row have an empty cell.
+        Pairs that share no row have an empty cell.
 
     Raises
     ------
     ValueError
-        No row was voted on, or there is but one member.
+        No row was voted on, or there is only one member.
     """
     _check(votes)
     shares = votes.disagreement
     members = len(shares)
     if members < 2:
-        raise ValueError("There is one member, which cannot disagree with another; set 'numMembers' above 1.")
+        raise ValueError("There is only one member, and disagreement needs two; set 'numMembers' above 1.")
     ax = _axes(ax, (6.4, 5.2))
     cells = np.ma.masked_invalid(np.where(np.eye(members, dtype=bool), np.nan, 100 * shares))
     image = ax.imshow(cells, _shades(BLUE, 0.0, 0.85), vmin=0, vmax=(cells.max() if cells.count() else 0) or 1)
@@ -228,9 +228,9 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
 
 def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """Accuracy on the rows that the vote decides, if those of less agreement are left to people.
+    """Accuracy on the rows that the vote decides, if rows with less agreement are sent to people.
 
-    Each point is a minimum share of votes for the predicted class; some are labelled with it.
+    Each point is a minimum share of votes for the predicted class; some points are labelled with it.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     _draw_with_band(ax, kept, accuracy, low, high)
     ax.margins(y=0.08)
     for place in _apart(kept):
-        # The curve falls to the right: there is room above it, and below its end.
+        # The curve falls to the right, so there is room above it, and below its end.
         offset, side = ((4, 4), "left") if place < len(kept) - 1 else ((0, -13), "right")
         text = f"≥ {100 * table['minimumShare'][place]:.3g}%"
         at = (kept[place], accuracy[place])
@@ -269,9 +269,10 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
 
 def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """How often the vote is right, by the share of votes that its class has; the bars are the rows of each share.
+    """How often the vote is right, by the share of votes for the predicted class.
 
-    The numbers on top are these rows, counted. Shares close to one another are put into bins of ten percent.
+    Bars and the numbers above them are the rows with each share. Shares that are close together are put into bins of
+    ten percent.
 
     Parameters
     ----------
@@ -296,13 +297,13 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     width = 0.8 * min(0.1, _least_gap(share))
     start = min(0.5, math.floor(10 * max(0.0, share.min() - 0.05)) / 10)
     ax = _axes(ax, (6.4, 5.0))
-    ax.bar(share, table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="of all rows, with this share")
+    ax.bar(share, table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="share of all rows")
     for place, rows in zip(share, table["rows"], strict=True):
         ax.text(place, 1.06, f"{rows:,}", ha="center", va="center", fontsize="x-small")
-    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="right as often as the share")
-    # To plain subtraction, a bound that is the share itself can lie on the wrong side of it by a rounding error.
+    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="right as often as the share says")
+    # By rounding, a bound that equals the share can lie on its wrong side.
     error = np.clip([right - low, high - right], 0, None)
-    label = "right, of the rows above (95 % interval)"
+    label = "share of these rows that is right (95 % interval)"
     ax.errorbar(share, right, error, color=BLUE, marker="o", linestyle="", capsize=2, elinewidth=1, label=label)
     ax.set(xlabel="share of votes of the predicted class", ylabel="share of rows")
     ax.set(xlim=(start, 1.06), ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
@@ -315,7 +316,7 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 def disputed_rows(
     votes: VoteStatistics, class_names: Sequence[str] | None = None, fig: Figure | None = None
 ) -> np.ndarray:
-    """The images on which the members disagree most, each with its label and its votes.
+    """The images on which the members disagree most, each with its label and votes.
 
     Parameters
     ----------
@@ -338,7 +339,7 @@ def disputed_rows(
     """
     rows = () if votes is None else votes.disputedRows
     if not rows:
-        raise ValueError("There are no disputed rows to show: the members agree on every row, or none was voted on.")
+        raise ValueError("There are no disputed rows to show: the members agree on every row, or no row was voted on.")
     names = class_labels(len(rows[0].votes), class_names)
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)
@@ -354,41 +355,41 @@ def disputed_rows(
         ax.imshow(imread(io.BytesIO(row.image)), cmap="gray", vmin=0)
         ax.set(xticks=[], yticks=[])
         cast = votes_cast(row, names)
-        told = f"votes: {', '.join(cast)}"
-        told = told if len(told) <= _LONGEST_LINE else "\n".join(["votes:", *cast])
-        ax.set_xlabel(f"label: {_cut(names[row.label])}\n{told}", fontsize="small", parse_math=False)
+        line = f"votes: {', '.join(cast)}"
+        line = line if len(line) <= _LONGEST_LINE else "\n".join(["votes:", *cast])
+        ax.set_xlabel(f"label: {_cut(names[row.label])}\n{line}", fontsize="small", parse_math=False)
     for ax in grid[len(rows) :]:
         ax.remove()
     return grid[: len(rows)]
 
 
 def votes_cast(row: DisputedRow, names: Sequence[str]) -> list[str]:
-    """The three classes with the most votes, and how many each has: "9 (5)", "4 (3)"."""
+    """The three classes with the most votes, each with its votes: "9 (5)", "4 (3)"."""
     order = sorted(range(len(row.votes)), key=lambda index: -row.votes[index])
     cast = [f"{_cut(names[index])} ({row.votes[index]})" for index in order if row.votes[index]]
     return cast if len(cast) <= 3 else [*cast[:3], "…"]
 
 
 def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
-    """A name for each class: its index, where none is given.
+    """A name for each class; its index if no names are given.
 
     Raises
     ------
     ValueError
-        There is not one name for each class.
+        The number of names differs from the number of classes.
     """
     if class_names is None:
         return [str(index) for index in range(classes)]
     if len(class_names) != classes:
-        raise ValueError(f"class_names has {len(class_names)} names for {classes} classes; give one for each.")
+        raise ValueError(f"class_names has {len(class_names)} names for {classes} classes; pass one per class.")
     return [str(name) for name in class_names]
 
 
 def _check(votes: VoteStatistics | None) -> None:
     if votes is None or not votes.rows:
         raise ValueError(
-            "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and draw bags that "
-            "leave rows out, or give what model.evaluate(dataset) returns for labelled rows."
+            "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and choose bags that "
+            "leave rows out, or pass the result of model.evaluate(dataset) on labelled rows."
         )
 
 
@@ -406,7 +407,7 @@ def _ink() -> Any:
 
 
 def _shades(color: str, least: float, most: float) -> Any:
-    """A colour map from little of a colour to much of it; the page shows through."""
+    """A colour map from a faint to a strong shade of a colour; the page shows through."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgba
 
     return LinearSegmentedColormap.from_list("shades", [to_rgba(color, least), to_rgba(color, most)])
@@ -429,27 +430,27 @@ def _curves(summary: FitResult, name: str) -> list[tuple[float, ...]]:
 def _draw_curves(ax: Axes, curves: list[tuple[float, ...]], color: str, style: str, label: str) -> None:
     if not curves:
         return
-    # A line of one epoch has no length.
+    # A line through one epoch has no length.
     marker = "o" if max(map(len, curves)) == 1 else ""
     for curve in curves:
         alpha = 0.45 if len(curves) <= 10 else 0.2
         ax.plot(range(1, len(curve) + 1), curve, style, color=color, linewidth=0.8, alpha=alpha, marker=marker)
     mean = pd.DataFrame(curves).mean()
-    told = label if len(curves) == 1 else f"{label}, mean of {len(curves)} members"
-    ax.plot(range(1, len(mean) + 1), mean, style, color=color, linewidth=2.4, marker=marker, label=told)
+    legend = label if len(curves) == 1 else f"{label}, mean of {len(curves)} members"
+    ax.plot(range(1, len(mean) + 1), mean, style, color=color, linewidth=2.4, marker=marker, label=legend)
 
 
 def _draw_with_band(ax: Axes, x: Any, y: Any, low: Any, high: Any) -> None:
     marker = "o" if len(x) <= _MOST_MARKERS else ""
     ax.plot(x, y, color=BLUE, linewidth=1.8, marker=marker, markersize=4)
-    if len(x) == 1:  # a band of one point has no width
+    if len(x) == 1:  # a band through one point has no width
         ax.vlines(x, low, high, color=BLUE, alpha=0.5, label="95 % interval")
     else:
         ax.fill_between(x, low, high, color=BLUE, alpha=0.2, linewidth=0, label="95 % interval")
 
 
 def _apart(places: np.ndarray) -> list[int]:
-    """The indices of the ends of an ascending array, and of those between that are far enough from one another."""
+    """The indices of the ends of an ascending array, and of values between them that are far enough apart."""
     room = 0.18 * (places[-1] - places[0])
     chosen = [0]
     for index in range(1, len(places) - 1):
@@ -459,7 +460,7 @@ def _apart(places: np.ndarray) -> list[int]:
 
 
 def _intervals(right: Any, rows: Any) -> np.ndarray:
-    """Shape (2, n): the lower and the upper bounds of shares of rows."""
+    """Shape (2, n): lower and upper bounds of shares of rows."""
     return np.array([wilson_interval(*pair) for pair in zip(right, rows, strict=True)]).T
 
 
@@ -468,18 +469,18 @@ def _least_gap(places: pd.Series) -> float:
 
 
 def _binned(agreement: pd.DataFrame) -> pd.DataFrame:
-    """The shares that have rows, put into bins if there are many; a bin's share is the mean of its rows."""
+    """Shares that have rows, in bins if there are many; a bin's share is the mean over its rows."""
     table = agreement[agreement["rows"] > 0]
     if _least_gap(table["share"]) >= _NARROWEST:
         return table
-    # A share on the edge of two bins belongs to the lower, as 1 does to the last.
+    # A share on the edge of two bins belongs to the lower one, as 1 belongs to the last.
     numbers = np.ceil(table["share"].round(6) * _BINS)
     sums = table.assign(share=table["share"] * table["rows"]).groupby(numbers, as_index=False).sum()
     return sums.assign(share=sums["share"] / sums["rows"])
 
 
 def _number_cells(ax: Axes, cells: list[tuple[int, int, str]], across: int) -> None:
-    """Write into the cells of a square heat map, as large as they allow."""
+    """Write numbers into the cells of a square heat map, as large as fits."""
     points = 72 * min(ax.bbox.width, ax.bbox.height) / ax.figure.dpi / across
     longest = max(len(text) for _, _, text in cells)
     size = min(11.0, points / (0.7 * max(2, longest)))

@@ -1,7 +1,7 @@
-"""How a job goes on, shown on the driver's stderr: a bar in a terminal or a notebook, else a line now and then.
+"""Progress on the driver's stderr: a bar in a terminal or a notebook, elsewhere a line now and then.
 
-Members are counted as their tasks end, by an accumulator; tasks by Spark's status tracker. One thread looks at both,
-twice a second, and ends with the job. The estimator shows its fit so, the command line its scoring.
+Members are counted as their tasks end, and tasks as Spark counts them. One thread polls both twice a second, and ends
+with the job. The estimator shows its fit, the command line its scoring.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble.engine import engine_of
 
-_PERIOD = 0.5  # seconds between two looks
+_PERIOD = 0.5  # seconds between two polls
 _LINES_EVERY = 30.0  # seconds between two lines where there is no terminal
 
 
 class _Watch(ABC):
-    """Looks at the jobs that run inside a `with` block, and shows how they go on.
+    """Watches the jobs that run inside a `with` block, and shows their progress.
 
     Parameters
     ----------
     spark : SparkSession
     unit : str
-        What is counted.
+        The noun for what is counted.
     shown : bool
         False: silence.
     """
@@ -69,7 +69,7 @@ class _Watch(ABC):
             try:
                 self._look(self._display)
             except Exception:
-                return  # the session is gone; whoever waits for the job is told why
+                return  # the session is gone; whoever waits for the job gets the reason
 
     @abstractmethod
     def _look(self, display: _Bar | _Lines) -> None: ...
@@ -98,7 +98,7 @@ class FitProgress(_Watch):
         self._known.update(self._done.values)
         stage = "training"
         tasks = self._jobs.tasks()
-        if not self._known and len(tasks) == 1:  # the rows are read by a job of its own
+        if not self._known and len(tasks) == 1:  # Spark reads the rows in a job of its own
             stage = f"reading {tasks[0][0]}/{tasks[0][1]}"
         accuracies = [accuracy for accuracy in self._known.values() if np.isfinite(accuracy)]
         display.show(len(self._known), self._total, stage, f"accuracy {np.mean(accuracies):.2%}" if accuracies else "")
@@ -154,13 +154,13 @@ class _Lines:
             return
         self._last = now
         seconds = now - self._begun
-        told = f"{stage}: {done} of {total} {self._unit}s in {seconds:.0f} s"
+        line = f"{stage}: {done} of {total} {self._unit}s in {seconds:.0f} s"
         if 0 < done < total:
-            told += f", about {seconds / done * (total - done):.0f} s to go"
-        print(", ".join(filter(None, [told, note])), file=sys.stderr, flush=True)
+            line += f", about {seconds / done * (total - done):.0f} s to go"
+        print(", ".join(filter(None, [line, note])), file=sys.stderr, flush=True)
 
     def close(self, finished: bool) -> None:
-        """Nothing is left to say."""
+        """Do nothing."""
 
 
 def _display(unit: str) -> _Bar | _Lines:

@@ -1,7 +1,8 @@
-"""A report of a fit: one HTML page that tells it in sentences, tables and pictures, and needs nothing else.
+"""A report of a fit: one HTML page with sentences, tables and pictures.
 
-Called by `CNNEnsembleTrainingSummary.to_html`. The page asks the network for nothing, fits a phone, a desk and paper,
-and follows the reader's light or dark theme: the pictures are inline SVG whose text and axes take the page's colour.
+The page loads nothing from the network, fits phones, desktops and paper, and follows the reader's light or dark theme:
+pictures are inline SVG whose text and axes take the page's colour. The sentences are in `report_sentences`. Called by
+`CNNEnsembleTrainingSummary.to_html`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from spark_cnn_ensemble.fit_result import FitResult
 from spark_cnn_ensemble.report_sentences import story
 from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
 
-_MOST_OPEN_MEMBERS = 20  # more rows of the table of members are folded away
-_INK = "#010203"  # for text and axes, while a picture is drawn
-# A picture's colour -> the page's, which follow the theme.
+_MOST_OPEN_MEMBERS = 20  # a longer table of members is folded
+_INK = "#010203"  # for text and axes while a picture is drawn
+# Colours in a picture -> colours of the page, which follow the theme.
 _THEMED = {_INK: "currentColor", plots.BLUE.lower(): "var(--blue)", plots.ORANGE.lower(): "var(--orange)"}
 _INKED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 
@@ -81,9 +82,9 @@ svg text { font-family: inherit !important; }
 _COLUMNS: dict[str, tuple[str, str, Any]] = {
     "oobAccuracy": ("out-of-bag accuracy", "{:.2%}", None),
     "val_accuracy": ("validation accuracy", "{:.2%}", None),
-    "accuracy": ("accuracy in training", "{:.2%}", None),
+    "accuracy": ("training accuracy", "{:.2%}", None),
     "val_loss": ("validation loss", "{:.4f}", None),
-    "loss": ("loss in training", "{:.4f}", None),
+    "loss": ("training loss", "{:.4f}", None),
     "epochs": ("epochs", "{:.0f}", None),
     "seconds": ("seconds", "{:.1f}", None),
     "rows": ("rows", "{:,.0f}", None),
@@ -108,12 +109,12 @@ def write_report(
     summary : CNNEnsembleTrainingSummary
         `model.summary`.
     path : str or os.PathLike
-        The file, which is replaced if it is there. Its folder must exist.
+        The file; replaced if it exists. Its folder must exist.
     title : str
     evaluation : VoteStatistics, optional
-        What `model.evaluate(dataset)` gave on held-out rows; it is then reported beside the out-of-bag estimate.
+        The result of `model.evaluate(dataset)` on held-out rows, to report in addition to the out-of-bag estimate.
     class_names : sequence of str, optional
-        A name for each class; default: the class indices.
+        One name per class; default: the class indices.
 
     Raises
     ------
@@ -122,11 +123,13 @@ def write_report(
     ModuleNotFoundError
         matplotlib is not installed.
     ValueError
-        There is not one name for each class.
+        The number of names differs from the number of classes.
     """
     file = Path(path)
     if not file.parent.is_dir():
-        raise FileNotFoundError(f"The folder '{file.parent}' does not exist; make it, or name another for the report.")
+        raise FileNotFoundError(
+            f"The folder '{file.parent}' does not exist; create it, or choose another for the report."
+        )
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
     try:
@@ -144,7 +147,7 @@ def _page(
 ) -> str:
     out_of_bag = summary.outOfBag
     sections = [
-        ("In short", "".join(f"<p>{sentences}</p>" for sentences in story(summary, evaluation, class_names))),
+        ("Summary", "".join(f"<p>{sentences}</p>" for sentences in story(summary, evaluation, class_names))),
         ("The fit in figures", _facts(summary.facts())),
         ("Training", _training(summary)),
     ]
@@ -203,12 +206,12 @@ def _training(summary: FitResult) -> str:
             (
                 functools.partial(plots.learning_curves, summary, "loss"),
                 "Loss by epoch.",
-                "A thin line for each member, thick their mean.",
+                "A thin line per member, a thick line for their mean.",
             ),
             (
                 functools.partial(plots.learning_curves, summary, "accuracy"),
                 "Accuracy by epoch.",
-                "As measured while training; where there is an out-of-bag estimate, it is that of the whole vote.",
+                "As measured while training; the dotted line is the out-of-bag estimate for the whole vote, if there is one.",
             ),
         ]
     )
@@ -219,7 +222,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
         (
             functools.partial(plots.confusion_matrix, votes, class_names),
             "Rows by label and prediction.",
-            "Right ones are on the diagonal; the stronger the shade of another cell, the more rows are mistaken so.",
+            "Right predictions are on the diagonal; the stronger the shade of another cell, the more rows are wrong in that way.",
         )
     ]
     if len(votes.memberAccuracies) > 1:
@@ -227,22 +230,22 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
             (
                 functools.partial(plots.accuracy_by_size, votes),
                 "Accuracy by the number of members that vote.",
-                "Where the curve is flat, more members gain nothing.",
+                "Where the curve is flat, more members do not help.",
             ),
             (
                 functools.partial(plots.coverage, votes),
-                "What leaving doubtful rows to people gains.",
-                "The fewer rows are decided by the vote, those of most agreement, the more often it is right.",
+                "Accuracy if doubtful rows are sent to people.",
+                "The vote decides only the rows with the most agreement: the fewer it decides, the more often it is right.",
             ),
             (
                 functools.partial(plots.reliability, votes),
-                "Whether the share of votes can be taken for a probability.",
-                "It can where the points lie on the dotted line; below it, the vote is too sure of itself.",
+                "Whether the share of votes is a probability.",
+                "It is where the points lie on the dotted line; below it, the vote is overconfident.",
             ),
             (
                 functools.partial(plots.disagreement, votes),
                 "How often two members differ.",
-                "Members that are right and yet differ are what an ensemble lives on.",
+                "An ensemble gains from members that are accurate and differ.",
             ),
         ]
     return _pictures(drawn) + _disputed(votes.disputedRows, class_names)
@@ -257,26 +260,26 @@ def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:
 
 
 def _svg(draw: Callable[..., Any], title: str) -> str:
-    """A picture as an SVG element whose text is text, and whose text and axes have the page's colours."""
+    """A picture as an SVG element with real text, whose text and axes have the page's colours."""
     matplotlib = plots.load_matplotlib()
     from matplotlib.figure import Figure
 
     file = io.StringIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts count, not matplotlib's
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the reader's fonts are used, not matplotlib's
         matplotlib.rcdefaults()
         matplotlib.rcParams.update({name: _INK for name in _INKED})
         matplotlib.rcParams.update({"font.size": 11, "svg.fonttype": "none", "svg.hashsalt": "report"})
         figure = Figure(figsize=(5.2, 4.4), layout="constrained")
         draw(ax=figure.add_subplot())
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        # The dots per inch are those of heat maps.
+        # Dots per inch apply to heat maps only.
         figure.savefig(file, format="svg", transparent=True, dpi=150, metadata=nothing)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
     for color, themed in _THEMED.items():
         svg = svg.replace(color, themed)
-    # An id may stand only once in a page.
+    # An id must be unique in a page.
     prefix = f"p{hashlib.sha256(svg.encode()).hexdigest()[:8]}-"
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{prefix}", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
@@ -294,6 +297,6 @@ def _disputed(rows: Sequence[DisputedRow], class_names: Sequence[str] | None) ->
     )
     return (
         "<h3>The rows that the members dispute most</h3>"
-        "<p>Under each image its label, and the members' votes: class (votes).</p>"
+        "<p>Below each image: its label, and the members' votes as class (votes).</p>"
         f'<div class="images">{figures}</div>'
     )

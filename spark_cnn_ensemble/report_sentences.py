@@ -1,4 +1,4 @@
-"""The sentences of a report: what a fit and its votes amount to, in words. Each is HTML; called by `report`."""
+"""The sentences of a report: what a fit and its votes show, in words. Each is HTML. Called by `report`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _MOST_CONFUSED = 3
 
 
 def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Sequence[str] | None) -> list[str]:
+    """The paragraphs of a report's summary; see `report.write_report`."""
     paragraphs = [_on_training(summary), _on_out_of_bag(summary)]
     if evaluation is not None:
         paragraphs.append(_on_evaluation(evaluation))
@@ -47,8 +48,8 @@ def _on_out_of_bag(summary: FitResult) -> str:
     votes = summary.outOfBag
     if votes is None:
         return (
-            "There is no out-of-bag estimate: none was asked for (oobSampleSize is 0), or every member was trained on "
-            "every row, which leaves none to test it on."
+            "There is no out-of-bag estimate: it is turned off (oobSampleSize is 0), or every member was trained on "
+            "every row, so that no row is left to test it on."
         )
     if not votes.rows:
         return "There is no out-of-bag estimate: every member was trained on every row of the sample."
@@ -57,7 +58,7 @@ def _on_out_of_bag(summary: FitResult) -> str:
 
 def _on_evaluation(evaluation: VoteStatistics) -> str:
     if not evaluation.rows:
-        return "The evaluation has no rows, and nothing to show."
+        return "The evaluation has no rows."
     return _on_accuracy(evaluation, f"On {_count(evaluation.rows, 'held-out row')}")
 
 
@@ -73,10 +74,10 @@ def _on_accuracy(votes: VoteStatistics, where: str) -> str:
 
 
 def _on_growth(votes: VoteStatistics) -> str:
-    """Whether more members would help: what the second half of them has gained, and how that compares to chance."""
+    """Whether more members would help: what the second half of them gained, compared with chance."""
     table = plots.telling_sizes(votes)
     if len(table) < 2:
-        return "Whether more members would help cannot be judged from votes of one size."
+        return "Votes of one size do not show whether more members would help."
     last = table.iloc[-1]
     half = table[table["size"] <= max(last["size"] / 2, table["size"].iloc[0])].iloc[-1]
     gain, noise = last["accuracy"] - half["accuracy"], (last["high"] - last["low"]) / 2
@@ -85,14 +86,16 @@ def _on_growth(votes: VoteStatistics) -> str:
         f"Would more members help? {fewer} {half['accuracy']:.2%} right, {int(last['size'])} get {last['accuracy']:.2%}"
     )
     if round(min(gain, 1 - last["accuracy"]), 4) <= 0:
-        return f"{text}: the curve has levelled off, and more are unlikely to help."
+        return f"{text}: the curve has levelled off, and more members are unlikely to help."
     text += f": {100 * gain:.2f} points more"
     if gain < noise:
         return (
             f"{text}, which is within the uncertainty of the estimate (± {100 * noise:.2f} points). Gains shrink with "
-            "size, so that twice as many should gain no more than that."
+            "size, so twice as many members should gain no more than that."
         )
-    return f"{text}, beyond the uncertainty of the estimate (± {100 * noise:.2f} points). More are likely to help."
+    return (
+        f"{text}, beyond the uncertainty of the estimate (± {100 * noise:.2f} points). More members are likely to help."
+    )
 
 
 def _on_confusion(votes: VoteStatistics, names: Sequence[str]) -> str:
@@ -101,24 +104,24 @@ def _on_confusion(votes: VoteStatistics, names: Sequence[str]) -> str:
     order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_CONFUSED]
     pairs = [divmod(int(place), len(matrix)) for place in order if errors.ravel()[place]]
     if not pairs:
-        return "No row is confused with another class."
+        return "No row is predicted wrongly."
     text = [
         f"{_quoted(names[label])} for {_quoted(names[taken])} ({errors[label, taken]:,} of "
         f"{_count(int(matrix[label].sum()), 'row')})"
         for label, taken in pairs
     ]
-    return f"What is mistaken most: {_joined(text)}. In all, {_count(int(errors.sum()), 'row')} went wrong."
+    return f"The most frequent errors: {_joined(text)}. In all, {_count(int(errors.sum()), 'row')} {_was(int(errors.sum()))} predicted wrongly."
 
 
 def _on_agreement(votes: VoteStatistics) -> str:
     if len(votes.memberAccuracies) < 2:
-        return "How sure the ensemble is cannot be judged, as one member always agrees with itself."
+        return "One member does not show how sure the ensemble is, as it always agrees with itself."
     table = votes.coverage
     first = table.iloc[0]
     if first["minimumShare"] < 1:
-        return "How sure is it? On no row do all members that vote agree."
+        return "How sure is the vote? There is no row on which all members that vote agree."
     text = (
-        f"How sure is it? On {first['coverage']:.1%} of the rows all members that vote agree, and "
+        f"How sure is the vote? On {first['coverage']:.1%} of the rows all members that vote agree, and "
         f"{first['accuracy']:.2%} of these are right"
     )
     if len(table) == 1:

@@ -19,31 +19,32 @@ class CNNEnsembleTrainingSummary(FitResult):
     def to_html(
         self, path: str, evaluation: CNNEnsembleEvaluation | None = None, class_names: Sequence[str] | None = None
     ) -> None:
-        """Write a report of this fit to a local file: one page with tables and pictures that needs nothing else.
+        """Write a report of this fit to a local file: one HTML page with tables and pictures.
 
-        Needs matplotlib (`pip install spark_cnn_ensemble[plots]`).
+        Needs matplotlib: ``pip install 'spark-cnn-ensemble[plots]'``.
 
         Parameters
         ----------
         path : str
         evaluation : CNNEnsembleEvaluation, optional
-            What `evaluate` found on held-out rows, to be shown as well.
+            The result of `model.evaluate` on held-out rows, to show as well.
         class_names : sequence of str, optional
+            One name per class; default: the class indices.
 
         Raises
         ------
         FileNotFoundError
-            There is no such folder.
+            The file's folder does not exist.
         """
         write_report(self, path, evaluation=evaluation, class_names=class_names)
 
     def to_tensorboard(self, folder: str) -> None:
-        """Write the members' losses and accuracies by epoch as TensorBoard's event files, a run a member.
+        """Write the members' losses and accuracies by epoch as TensorBoard's event files, one run per member.
 
         Parameters
         ----------
         folder : str
-            A local folder, or any that TensorFlow can write.
+            A local folder, or any that TensorFlow can write to.
         """
         tf = load_tensorflow()
         kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"})

@@ -1,7 +1,7 @@
-"""What votes on labelled rows tell: accuracy of the vote and of each member, by ensemble size, by agreement.
+"""What votes on labelled rows say: accuracy of the vote and of each member, by ensemble size, by agreement.
 
-`VoteStatistics` is what the pictures and the report read; `OutOfBag` has it from the votes themselves, an evaluation
-from counts. Plain numpy and pandas; nothing here touches Spark.
+Pictures and reports read `VoteStatistics`; `OutOfBag` computes it from the votes themselves, `evaluation` from counts.
+Plain numpy and pandas; nothing here touches Spark.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORDERS = 20  # random orders of the members over which accuracy by size is aver
 
 
 def wilson_interval(right: float, rows: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval of a share of `right` in `rows`.
+    """Wilson's score interval for the share `right` / `rows`.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
@@ -67,12 +67,12 @@ class DisputedRow:
 
 
 class VoteStatistics(ABC):
-    """What is known of the members' votes on labelled rows.
+    """Statistics of the members' votes on labelled rows.
 
     Attributes
     ----------
     disputedRows : tuple of DisputedRow
-        The rows whose votes disagree most, at most twelve.
+        The rows on which the members disagree most, at most twelve.
     """
 
     disputedRows: tuple[DisputedRow, ...]
@@ -80,27 +80,27 @@ class VoteStatistics(ABC):
     @property
     @abstractmethod
     def confusionMatrix(self) -> np.ndarray:
-        """Shape (classes, classes), int64: rows of label i that the vote predicts to be j."""
+        """Shape (classes, classes), int64: the number of rows with label i and prediction j."""
 
     @property
     @abstractmethod
     def memberAccuracies(self) -> np.ndarray:
-        """Shape (members,): share of its rows that each member gets right alone; NaN where it had none."""
+        """Shape (members,): share of rows that each member gets right alone; NaN if it voted on none."""
 
     @property
     @abstractmethod
     def disagreement(self) -> np.ndarray:
-        """Shape (members, members): share of the rows on which two members differ; NaN where they share none."""
+        """Shape (members, members): share of rows on which two members differ; NaN if they share no row."""
 
     @property
     @abstractmethod
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote of so many members: size, accuracy, low, high (95 % interval), rows."""
+        """Accuracy of the vote by the number of members: size, accuracy, low, high (95 % interval), rows."""
 
     @property
     @abstractmethod
     def agreement(self) -> pd.DataFrame:
-        """By share of the votes that the predicted class has, ascending: share, rows, right."""
+        """Rows by the share of votes for the predicted class, ascending: share, rows, right."""
 
     @property
     def rows(self) -> int:
@@ -109,32 +109,32 @@ class VoteStatistics(ABC):
 
     @property
     def accuracy(self) -> float:
-        """Share of the rows that the vote gets right."""
+        """Share of rows that the vote gets right, 0 to 1."""
         return float(np.trace(self.confusionMatrix) / self.rows) if self.rows else math.nan
 
     @property
     def accuracyInterval(self) -> tuple[float, float]:
-        """95 % interval of `accuracy` for other rows of the same kind, the members being what they are (Wilson)."""
+        """95 % interval of `accuracy` for these members on other rows of the same kind (Wilson)."""
         return wilson_interval(float(np.trace(self.confusionMatrix)), self.rows)
 
     @property
     def recallByLabel(self) -> np.ndarray:
-        """Shape (classes,): share of the rows of each label that are predicted so; NaN where there are none."""
+        """Shape (classes,): share of each label's rows that are predicted right; NaN if there are no rows."""
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=1)
 
     @property
     def precisionByLabel(self) -> np.ndarray:
-        """Shape (classes,): share of the rows predicted to be of each class that are; NaN where there are none."""
+        """Shape (classes,): share of each class's predictions that are right; NaN if there are none."""
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=0)
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """What is gained by leaving rows of less agreement to people: minimumShare, coverage, accuracy.
+        """Accuracy if rows with less agreement are sent to people: minimumShare, coverage, accuracy.
 
         `coverage` is the share of rows whose predicted class has at least `minimumShare` of the votes, `accuracy` the
-        share of those that are right.
+        share of these rows that are right.
         """
         falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
         kept, right = falling["rows"].cumsum(), falling["right"].cumsum()
@@ -145,10 +145,11 @@ class VoteStatistics(ABC):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OutOfBag(VoteStatistics):
-    """The votes of members on a sample of the training rows that they did not train on.
+    """The members' votes on a sample of the training rows, each row voted on by the members that did not train on it.
 
-    Each row's vote is that of its out-of-bag members alone: fewer than all, so that the accuracy is, if anything, an
-    underestimate of the whole ensemble's.
+    Fewer members vote on a row than in the whole ensemble, so the accuracy is, if anything, pessimistic.
+
+    Source: L. Breiman, "Out-of-bag estimation", 1996.
 
     Attributes
     ----------
@@ -157,7 +158,7 @@ class OutOfBag(VoteStatistics):
     votes : numpy.ndarray
         Shape (n, members): each member's class; -1 where the row was in its bag.
     predictions : numpy.ndarray
-        Shape (n,): the class that the out-of-bag members vote for; -1 where there are none.
+        Shape (n,): the class that the out-of-bag members vote for; -1 if there is no such member.
     numClasses : int
     """
 
@@ -181,7 +182,7 @@ class OutOfBag(VoteStatistics):
 
     @property
     def rowsWithoutMember(self) -> int:
-        """Rows of the sample that every member trained on, and that are therefore not voted on."""
+        """Rows of the sample that every member trained on, so that nobody votes on them."""
         return int((self.predictions < 0).sum())
 
     @cached_property
@@ -209,10 +210,10 @@ class OutOfBag(VoteStatistics):
 
     @cached_property
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote of so many members: size, accuracy, low, high (95 % interval), rows.
+        """Accuracy of the vote by the number of members: size, accuracy, low, high (95 % interval), rows.
 
-        Mean over random orders of the members; the first so many of a row's out-of-bag members vote, and rows with
-        fewer are left out. A tie among t classes counts 1/t where the label is one of them.
+        The mean over random orders of the members. For each size, that many of a row's out-of-bag members vote, and
+        rows with fewer are left out. A tie among t classes counts 1/t if the label is one of them.
         """
         rows, members = self.votes.shape
         right, count = np.zeros(members + 1), np.zeros(members + 1)
@@ -243,10 +244,10 @@ class OutOfBag(VoteStatistics):
         return table.groupby("share", as_index=False).sum().astype({"right": np.int64})
 
     def selection(self, size: int) -> list[int]:
-        """The indices of `size` members that vote best together, in the order in which they were chosen.
+        """The indices of the `size` members that vote best together, in the order of choice.
 
-        Greedy forward selection without replacement: each time the member joins whose vote, with those chosen before,
-        gets the most of its rows right; a tie goes to the member that is better alone, then to the lower index.
+        Greedy forward selection without replacement: each step adds the member whose vote, together with those chosen
+        before, gets most rows right. A tie goes to the member that is better alone, then to the lower index.
 
         Source: R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of models",
         ICML 2004, where members may be chosen again.
@@ -290,14 +291,14 @@ class OutOfBag(VoteStatistics):
         Raises
         ------
         ValueError
-            The arrays do not fit one another.
+            The arrays do not fit together.
         """
         labels, predictions = (np.array(values[name], np.int64) for name in ("labels", "predictions"))
         votes = np.array(values["votes"], np.int64).reshape(len(labels), -1)
         classes = int(values["numClasses"])
         largest = max((int(array.max()) for array in (labels, votes, predictions) if array.size), default=0)
         if len(predictions) != len(labels) or largest >= classes:
-            raise ValueError("the out-of-bag votes do not fit one another")
+            raise ValueError("the out-of-bag votes do not fit together")
         rows = tuple(DisputedRow.from_dict(row) for row in values["disputedRows"])
         return cls(labels, votes, predictions, classes, rows)
 

@@ -35,11 +35,11 @@ class Files(ABC):
 
     @abstractmethod
     def delete(self, path: str) -> None:
-        """Delete a file, or a folder with everything in it; nothing happens where there is none."""
+        """Delete a file, or a folder with everything in it; do nothing if there is neither."""
 
     @abstractmethod
     def write_new(self, path: str, text: str) -> bool:
-        """Write a text file at once; False, and nothing written, where there is one already."""
+        """Write a text file in one step; returns False and writes nothing if the file exists."""
 
     @abstractmethod
     def read(self, path: str) -> str:
@@ -83,7 +83,7 @@ class Collector(ABC):
 
 
 class Engine(ABC):
-    """A Spark session's means."""
+    """What the library needs of a Spark session beyond DataFrames."""
 
     @property
     @abstractmethod

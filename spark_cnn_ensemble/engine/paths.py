@@ -1,16 +1,16 @@
-"""Paths that Spark reads as they are written."""
+"""Paths that Spark writes to literally, but reads as patterns."""
 
 from __future__ import annotations
 
 
 def refuse_pattern(path: str, name: str) -> None:
-    """Refuse a path that Spark would write to as it stands, but read as a pattern.
+    """Refuse a path that Spark would write to literally, but read as a pattern.
 
     Parameters
     ----------
     path : str
     name : str
-        How the message calls it.
+        What the message calls the path.
 
     Raises
     ------

@@ -1,12 +1,11 @@
-"""The folder of finished members (checkpointDir): what is in it, whose it is, and what of it can be used again.
+"""The folder of finished members (checkpointDir).
 
     checkpointDir/
-      _fit.json           which fit the members are of: params, shape, versions
-      attempt=…/          one a call of fit: Parquet rows of `worker.training.TRAINED_SCHEMA`, a file a task
+      _fit.json           the fit that the members belong to: params, shape, versions
+      attempt=…/          one per call of fit: Parquet rows of `worker.training.TRAINED_SCHEMA`, one file per task
 
-A task's file is moved to its place when the task ends, so that it outlives whatever happens to the fit. Fits that run
-at the same time write to different attempts. A member counts as finished when its weights have the SHA-256 that its
-report tells.
+A task's file moves into place when the task ends, so that it outlives whatever happens to the fit. Fits that run at the
+same time write to different attempts. A member is finished if its weights match the SHA-256 in its report.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Finished:
-    """A member found whole: its report, its weights, and the attempt that trained it."""
+    """A finished member: its report, its weights, and the attempt that trained it."""
 
     report: dict[str, Any]
     weights: bytes
@@ -45,9 +44,9 @@ class Checkpoint:
     ----------
     spark : SparkSession
     path : str
-        On any filesystem of Hadoop's.
+        On any filesystem that Hadoop knows.
     identity : dict
-        What decides how the members come out, the rows excepted: plain values for JSON.
+        What decides the members, except the rows: plain values for JSON.
 
     Raises
     ------
@@ -71,7 +70,7 @@ class Checkpoint:
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or give another.")
+            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or set another.")
         differing = [name for name in sorted({*found, *identity}) if found.get(name) != identity.get(name)]
         if differing:
             what = "; ".join(
@@ -82,7 +81,7 @@ class Checkpoint:
             )
 
     def finished(self) -> dict[int, Finished]:
-        """The members that are whole in the folder."""
+        """The finished members in the folder."""
         if not engine_of(self._spark).files.matches(f"{self._path}/attempt=*"):
             return {}
         found: dict[int, Finished] = {}
@@ -107,19 +106,19 @@ class Checkpoint:
                     found[member] = Finished(report, weights[member], attempt)
         return found
 
-    def check_rows(self, finished: dict[int, Finished], drawn: DataFrame) -> None:
-        """Refuse rows that are not those that the finished members were trained on; a job over the rows' keys.
+    def check_rows(self, finished: dict[int, Finished], bagged: DataFrame) -> None:
+        """Refuse rows that differ from those that the finished members were trained on; runs a job over the rows' keys.
 
         Raises
         ------
         ValueError
-            Names a member whose bag would be another.
+            Names a member whose bag would differ.
         """
 
         def residue(key: str) -> Any:
             return F.pmod(F.col(key), F.lit(FINGERPRINT_MODULUS))
 
-        sums = drawn.groupBy("member").agg(
+        sums = bagged.groupBy("member").agg(
             F.count(F.lit(1)), F.sum(residue("row_key") * (F.col("copies") + 1)), F.sum(residue("content_key"))
         )
         now = {row[0]: list(row[1:]) for row in sums.collect()}
@@ -132,17 +131,17 @@ class Checkpoint:
                 )
 
     def write(self, trained: DataFrame) -> None:
-        """Train, and keep each member as soon as its task ends."""
-        # Version 2 of Hadoop's committer moves a task's file to its place when the task ends, version 1 with the job.
+        """Train, and write each member as soon as its task ends."""
+        # Version 2 of Hadoop's committer moves a task's file into place when the task ends, version 1 with the job.
         writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         writer.options(**SMALL_ROW_GROUPS).parquet(f"{self._path}/attempt={self._attempt}")
 
     def trained(self) -> DataFrame:
-        """What this attempt wrote."""
+        """The rows that this attempt wrote."""
         return self._parts().where(F.col("attempt") == self._attempt)
 
     def of(self, finished: dict[int, Finished]) -> DataFrame:
-        """What the folder holds of finished members."""
+        """The rows of finished members in the folder."""
         attempts = {kept.attempt for kept in finished.values()}
         mine = F.lit(False)
         for attempt in sorted(attempts):
@@ -151,13 +150,13 @@ class Checkpoint:
         return self._parts().where(mine)
 
     def _parts(self) -> DataFrame:
-        # A file that was cut short is passed over; its member is then not whole.
+        # A file that was cut short is skipped; its member is then not finished.
         reader = self._spark.read.schema(f"{TRAINED_SCHEMA}, attempt string").option("ignoreCorruptFiles", "true")
         return reader.parquet(self._path)
 
 
 def _report(text: str) -> dict[str, Any] | None:
-    """A member's report; None where it is not whole."""
+    """A member's report; None if it is damaged."""
     try:
         report = json.loads(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Bags -> members on the driver: the job that trains, or finds in a checkpoint, each member of one or several models.
+"""Bags -> members on the driver: the job that trains the members of one or several models, or resumes them.
 
 Called by the estimator.
 """
@@ -33,11 +33,11 @@ class Trained:
     reports : dict of int to dict
         By member; see `worker.training.train_member`.
     weights : dict of int to bytes
-        Packed, by member; empty where it diverged.
+        Packed, by member; empty where the member diverged.
     resumed : tuple of int
-        Members that were not trained now.
+        Members that came from the checkpoint.
     sample : DataFrame
-        The out-of-bag sample: row_key, ticket, label, bytes. It can be read while `training` lasts.
+        The out-of-bag sample: row_key, ticket, label, bytes. It can be read while the context of `training` lasts.
     """
 
     reports: dict[int, dict[str, Any]]
@@ -52,36 +52,36 @@ class Trained:
 
     @property
     def failures(self) -> dict[int, str]:
-        """What befell the others."""
+        """Why each of the other members diverged."""
         return {member: report["failure"] for member, report in sorted(self.reports.items()) if "failure" in report}
 
 
 @contextmanager
 def training(
-    drawn: DataFrame,
+    bagged: DataFrame,
     plans: Sequence[TrainingPlan],
     num_members: int,
     checkpoint: Checkpoint | None,
     progress: FitProgress,
 ) -> Iterator[list[Trained]]:
-    """Train each member on its bag by each plan, but for those that a checkpoint, which is of one plan, holds.
+    """Train each member on its bag by each plan, except members that a checkpoint holds, which belongs to one plan.
 
     Parameters
     ----------
-    drawn : DataFrame
+    bagged : DataFrame
         Columns `worker.bag.BAG_COLUMNS`.
 
     Raises
     ------
     ValueError
-        A row or a bag cannot be used, or the checkpoint is of other rows.
+        A row or a bag cannot be used, or the checkpoint belongs to other rows.
     RuntimeError
-        Members are missing though their tasks ended.
+        Members are missing although their tasks ended.
     """
     with refusing_in_python():
         finished = {} if checkpoint is None else checkpoint.finished()
         if checkpoint is not None and finished:
-            checkpoint.check_rows(finished, drawn)
+            checkpoint.check_rows(finished, bagged)
     for kept in finished.values():
         progress.count([((0, kept.report["member"]), kept.report["history"]["accuracy"][-1])])
     missing = [member for member in range(num_members) if member not in finished]
@@ -89,7 +89,7 @@ def training(
         {member: kept.report for member, kept in finished.items()} for _ in plans
     ]
     weights = [{member: kept.weights for member, kept in finished.items()} for _ in plans]
-    with _trained(drawn, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
+    with _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
         if missing:
             found = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
             for row in found:
@@ -99,7 +99,7 @@ def training(
                 weights[index].update(collect_weights(trained.where(F.col("plan") == index), sizes))
         lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
         if lost:
-            raise RuntimeError(f"Members {lost} were not trained, though their tasks ended; fit again.")
+            raise RuntimeError(f"Members {lost} were not trained, although their tasks ended; fit again.")
         rows = trained
         if checkpoint is not None and finished:
             rows = checkpoint.of(finished)
@@ -111,18 +111,18 @@ def training(
 
 @contextmanager
 def _trained(
-    drawn: DataFrame,
+    bagged: DataFrame,
     plans: Sequence[TrainingPlan],
     members: list[int],
     num_members: int,
     checkpoint: Checkpoint | None,
     progress: FitProgress,
 ) -> Iterator[DataFrame]:
-    """What the workers give for `members`; it may be read several times."""
+    """What the workers send for `members`; it may be read several times."""
     train = functools.partial(train_members, plans=tuple(plans), members=tuple(members), report=progress.reporter)
-    trained = drawn
+    trained = bagged
     if members:
-        trained = place_bags(drawn, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
+        trained = place_bags(bagged, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:
             with refusing_in_python():
@@ -130,24 +130,24 @@ def _trained(
         yield checkpoint.trained()
         return
     # The driver collects the weights in several jobs.
-    with engine_of(drawn.sparkSession).keep(trained) as kept:
+    with engine_of(bagged.sparkSession).keep(trained) as kept:
         yield kept
 
 
-def place_bags(drawn: DataFrame, members: Sequence[int], num_members: int, times: int = 1) -> DataFrame:
+def place_bags(bagged: DataFrame, members: Sequence[int], num_members: int, times: int = 1) -> DataFrame:
     """Put the bag of `members[i]`, and nothing else, in partition i; the bags of other members are left out.
 
     With `times` > 1 it is also in partition i + len(members), i + 2 * len(members), ...
     """
-    place = engine_of(drawn.sparkSession).place
+    place = engine_of(bagged.sparkSession).place
     if len(members) == num_members:
         index = F.col("member")
     else:
         chosen = F.array(*[F.lit(member) for member in members])
         index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
-        drawn = drawn.where(F.array_contains(chosen, F.col("member")))
+        bagged = bagged.where(F.array_contains(chosen, F.col("member")))
     if times == 1:
-        return place(drawn, index, len(members))
-    repeated = drawn.select("*", F.explode(F.sequence(F.lit(0), F.lit(times - 1))).alias("time"))
+        return place(bagged, index, len(members))
+    repeated = bagged.select("*", F.explode(F.sequence(F.lit(0), F.lit(times - 1))).alias("time"))
     placed = place(repeated, F.col("time") * len(members) + index, times * len(members))
-    return placed.select(*drawn.columns)
+    return placed.select(*bagged.columns)

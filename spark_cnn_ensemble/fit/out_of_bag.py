@@ -1,7 +1,9 @@
 """The out-of-bag estimate: a small job in which each member votes on the sampled rows that it did not train on.
 
-The sample left the workers with the members that they trained, so no row is read a second time. Who had a row in its
-bag is not stored anywhere: the draw is made again from the row's key.
+The workers sent the sample together with the members, so no row is read a second time. Whose bag held a row is not
+stored: the draw is replayed from the row's key.
+
+Source: L. Breiman, "Out-of-bag estimation", 1996.
 """
 
 from __future__ import annotations
@@ -24,19 +26,19 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
-_MAX_BYTES = 256 << 20  # of a sample's pixels, as float32
+_MAX_BYTES = 256 << 20  # pixels of a sample, as float32
 _ROWS_PER_TASK = 100  # at least, as a task must first load the members
 
 
 def sample_size(wanted: int, size: int) -> int:
-    """Rows of the sample, for images of `size` numbers."""
+    """Rows of the sample, for images of `size` numbers each."""
     return min(wanted, max(1, _MAX_BYTES // (4 * size)))
 
 
 def vote_on_sample(
     sample: DataFrame, ensemble: Ensemble, members: list[int], draw: Draw, rows: int, soft: bool
 ) -> OutOfBag:
-    """Vote on the `rows` rows of lowest tickets, each by the members that did not train on it.
+    """Vote on the `rows` rows with the lowest tickets, each by the members that did not train on it.
 
     Parameters
     ----------
@@ -44,9 +46,9 @@ def vote_on_sample(
         Columns row_key, ticket, label, bytes.
     ensemble : Ensemble
     members : list of int
-        The numbers in the draw of the ensemble's members.
+        The numbers that the ensemble's members have in the draw.
     soft : bool
-        Whether they vote by mean softmax.
+        Whether the vote is the mean softmax.
     """
     spark = sample.sparkSession
     pixels = PixelFormat("bytes", "bytes", ensemble.input_shape)

@@ -11,12 +11,12 @@ from typing import Any
 
 
 class SharedFits:
-    """The models of several fits, some of them made together: an iterator that threads may share.
+    """The models of several fits, some of which are trained together: an iterator that threads may share.
 
     Parameters
     ----------
     groups : sequence of list of int
-        Indices of the fits that are made together.
+        Indices of the fits that are trained together.
     fit : callable
         Makes the models of a group, in its order; called once per group, when the first of its models is asked for.
     """
@@ -42,7 +42,7 @@ class SharedFits:
                 try:
                     self._made.update(zip(group, self._fit(group), strict=True))
                 except Exception as error:
-                    self._made.update(dict.fromkeys(group, error))  # nor is it worth a try for the others
+                    self._made.update(dict.fromkeys(group, error))  # the others would fail alike
         made = self._made.pop(index)
         if isinstance(made, Exception):
             raise made

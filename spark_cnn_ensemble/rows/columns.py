@@ -1,7 +1,6 @@
-"""From a user's DataFrame to rows that a worker understands: forms of features, checks of schema and of rows.
+"""The columns of a user's DataFrame, and their faults: in the schema, and row by row.
 
-Spark expressions only; what runs a job says so. Used by the
-estimator and the model.
+Spark expressions only; a function that runs a job says so. Called by the estimator and the model.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_enco
 
 MAX_INFERRED_CLASSES = 1000
 _IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
-_SKIP = "; correct the row, or set handleInvalid='skip' to leave such rows out."
+_SKIP = "; fix the row, or set handleInvalid='skip' to leave such rows out."
 
 
 @dataclass(frozen=True)
 class Features:
-    """A column of features: its form, the cells that travel, and a sentence where a row cannot be used (else null)."""
+    """A column of features: its form, its cells for the workers, and a sentence where a row is unusable (else null)."""
 
     pixels: PixelFormat
     cells: Column
@@ -42,12 +41,12 @@ class Features:
     name: Column  # what the user knows the row by, or null
 
     def content(self, cells: Column) -> Column:
-        """What identifies a row of such cells where nothing else does: the same for all forms of arrays."""
+        """What identifies a row with such cells if nothing else does: the same for all types of arrays."""
         return cells.cast("array<float>") if self.pixels.form == "array" else cells
 
 
 def column(name: str) -> Column:
-    """The column of this very name, dots and all."""
+    """The column with exactly this name, dots included."""
     return F.col("`" + name.replace("`", "``") + "`")
 
 
@@ -57,7 +56,7 @@ def field(dataset: DataFrame, name: str, param: str) -> StructField:
     Raises
     ------
     ValueError
-        There is none, or there are several.
+        There is no such column, or more than one.
     """
     found = [entry for entry in dataset.schema.fields if entry.name == name]
     if len(found) != 1:
@@ -98,9 +97,9 @@ def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> F
     entry = field(dataset, name, "featuresCol")
     form, cells = _form(entry), _cells(entry)
     pixels = PixelFormat(name, form, shape)
-    told = _told_length(entry)
-    if told not in (None, pixels.size):
-        raise ValueError(_wrong_length(name, told, shape))
+    length = _length_in_metadata(entry)
+    if length not in (None, pixels.size):
+        raise ValueError(_wrong_length(name, length, shape))
     fault = F.when(cells.isNull(), F.lit("is null"))
     origin = F.lit(None).cast("string")
     if form == "array":
@@ -124,7 +123,7 @@ def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> F
 
 
 def cells_of_known_size(features: Features, refuse: bool) -> Column:
-    """The cells for scoring, where the worker checks all but an image's height and width, which only Spark sees."""
+    """The cells for scoring; the worker checks everything but an image's height and width, which only Spark sees."""
     if features.pixels.form != "bgr":
         return features.cells
     if not refuse:
@@ -137,7 +136,7 @@ def _by(shape: tuple[int, int, int]) -> str:
 
 
 def _has_unusable(entry: StructField, cells: Column) -> Column:
-    # array_contains is compiled, unlike exists(); it is null where the value is not found but a null is.
+    # array_contains is compiled, unlike exists(); it gives null where the array holds a null but not the value.
     kind = entry.dataType
     if isinstance(kind, ArrayType) and isinstance(kind.elementType, ByteType | ShortType):
         return F.array_contains(cells, F.lit(127).cast(kind.elementType)).isNull()
@@ -147,15 +146,15 @@ def _has_unusable(entry: StructField, cells: Column) -> Column:
     return unusable
 
 
-def _told_length(entry: StructField) -> int | None:
+def _length_in_metadata(entry: StructField) -> int | None:
     """The number of features in a vector column's metadata, as VectorAssembler writes it."""
-    told = (entry.metadata or {}).get("ml_attr", {}).get("num_attrs")
-    return int(told) if told is not None and isinstance(entry.dataType, VectorUDT) else None
+    length = (entry.metadata or {}).get("ml_attr", {}).get("num_attrs")
+    return int(length) if length is not None and isinstance(entry.dataType, VectorUDT) else None
 
 
 def _wrong_length(name: str, length: int, shape: tuple[int, int, int]) -> str:
     return (
-        f"Column '{name}' (parameter 'featuresCol') has {length} numbers a row, but inputShape {list(shape)} needs "
+        f"Column '{name}' (parameter 'featuresCol') has {length} numbers per row, but inputShape {list(shape)} needs "
         f"{math.prod(shape)}; set 'inputShape' to the images' [height, width, channels]."
     )
 
@@ -166,7 +165,7 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
     Raises
     ------
     ValueError
-        There is no row to look at, or it is no square.
+        There is no row, or its numbers are not a square.
     """
     entry = field(dataset, name, "featuresCol")
     form = _form(entry)
@@ -176,7 +175,7 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
         if first is None:
             raise ValueError(_no_rows(name))
         return int(first[0]), int(first[1]), int(first[2])
-    length = _told_length(entry)
+    length = _length_in_metadata(entry)
     if length is None:
         cell = first_cell(dataset, name)
         length = len(cell)
@@ -191,14 +190,14 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
     side = math.isqrt(length)
     if side * side != length or not side:
         raise ValueError(
-            f"Column '{name}' (parameter 'featuresCol') has {length} numbers a row, which is no square image of one "
-            "channel; set 'inputShape' to [height, width, channels]."
+            f"Column '{name}' (parameter 'featuresCol') has {length} numbers per row, which is not a square image "
+            "with one channel; set 'inputShape' to [height, width, channels]."
         )
     return side, side, 1
 
 
 def first_cell(dataset: DataFrame, name: str) -> Any:
-    """The first cell of the features that is not null; a job over the first rows."""
+    """The first cell of the features that is not null; runs a job over the first rows."""
     cells = _cells(field(dataset, name, "featuresCol"))
     first = dataset.select(cells.alias("cell")).where("cell IS NOT NULL").head()
     if first is None:
@@ -213,7 +212,7 @@ def _no_rows(name: str) -> str:
 
 
 def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | None, int | None]:
-    """The label column as double, and its class names and their number where its metadata tells them."""
+    """The label column as double; its class names and number of classes, if the metadata has them."""
     entry = field(dataset, name, "labelCol")
     if not isinstance(entry.dataType, NumericType):
         raise ValueError(
@@ -229,7 +228,7 @@ def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | Non
 
 
 def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
-    """A sentence where a label is no class index (below `num_classes`, where given), else null."""
+    """A sentence where a label is not a class index (below `num_classes`, if given), else null."""
     fault = F.when(label.isNull() | F.isnan(label), F.lit("has no label")).when(
         (label < 0) | (label != F.rint(label)) | (label == math.inf),
         F.concat(F.lit("has label "), label.cast("string")),
@@ -241,12 +240,12 @@ def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
 
 
 def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bool) -> int:
-    """The largest label + 1 (at least 2); a job over the label column alone.
+    """The largest label + 1, and at least 2; runs a job over the label column.
 
     Raises
     ------
     ValueError
-        A label is no class index and may not be skipped, there is no label, or there are too many to be plausible.
+        A label is not a class index and may not be skipped, there is no label, or implausibly many classes.
     """
     fault = label_fault(label, name, None)
     found = dataset.select(F.min(fault), F.max(F.when(fault.isNull(), label))).head()
@@ -258,7 +257,7 @@ def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bo
     if found[1] >= MAX_INFERRED_CLASSES:
         raise ValueError(
             f"Column '{name}' (parameter 'labelCol') holds label {found[1]:.0f}; more than {MAX_INFERRED_CLASSES} "
-            "classes are not inferred from the data: set 'numClasses' if there are so many, or index the labels."
+            "classes are not inferred from the data: set 'numClasses' if there are that many, or index the labels."
         )
     return max(2, int(found[1]) + 1)
 
@@ -293,6 +292,6 @@ def numeric(dataset: DataFrame, name: str, param: str) -> Column:
 
 
 def refusing(value: Column, fault: Column, row: Column) -> Column:
-    """`value`, where `fault` is null; else the job fails with a sentence."""
+    """`value` where `fault` is null; elsewhere the job fails with a sentence."""
     sentence = F.concat(F.coalesce(F.concat(F.lit("Row "), row), F.lit("A row")), F.lit(": "), fault, F.lit(_SKIP))
     return F.when(fault.isNull(), value).otherwise(F.raise_error(sentence).cast("int"))

@@ -124,7 +124,7 @@ class Draw(ABC):
         return chosen.otherwise(drawn)
 
     def identity(self) -> dict[str, Any]:
-        """What tells this draw from another, as plain values; checkpoints hold it."""
+        """What distinguishes this draw from others, as plain values; checkpoints hold it."""
         return {"bagging": self.bagging, **asdict(self)}
 
     @property

@@ -1,4 +1,4 @@
-"""Arrays of images and labels as the writers of this package accept them."""
+"""Checks of arrays of images and labels. Called by the writer and by `datasets`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 def check_images(x: ArrayLike) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim < 2 or not x.size:
-        raise ValueError(f"x has shape {x.shape}; it must have at least one row, and one number a row.")
+        raise ValueError(f"x has shape {x.shape}; it must have at least one row, and one number per row.")
     if x.dtype.kind not in "buif":
         raise ValueError(f"x holds {x.dtype}; convert it to real numbers.")
     return x

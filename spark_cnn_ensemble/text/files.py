@@ -1,7 +1,7 @@
 """Files of text lines -> Arrow batches of rows: an executor's part of reading a text matrix.
 
-Here: which part of which file a task reads, whole lines out of it, rows with their ids. Not here: what a line means,
-which is in `text_lines`. Spark's workers call `read_parts`; the driver looks at the first row by `blocks`.
+Here: which bytes of which file a task reads, whole lines from them, and rows with their ids. What a line means is in
+`lines`. Spark's workers call `read_parts`; the reader on the driver reads the first row through `blocks`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Span(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """What there is to read, and in which pieces."""
+    """The files to read, and in which pieces."""
 
     root: str
     files: list[Span]  # whole
     layout: Layout
-    part: int  # bytes of the files, one behind the other, that a task reads
-    read: int  # bytes asked of the filesystem at once
+    part: int  # bytes of the concatenated files that a task reads
+    read: int  # bytes requested from the filesystem at once
     block: int  # bytes parsed at once into an Arrow batch
 
 
@@ -52,7 +52,7 @@ def read_parts(batches: Iterable[pa.RecordBatch], matrix: Matrix) -> Iterator[pa
 
 
 def spans(files: list[Span], start: int, stop: int) -> list[Span]:
-    """What of `files`, one behind the other, lies in [start, stop)."""
+    """The pieces of `files`, seen as concatenated, that lie in [start, stop)."""
     found, before = [], 0
     for file in files:
         span = file._replace(start=max(0, start - before), stop=min(file.stop, stop - before))
@@ -67,7 +67,7 @@ def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[p
         handle = filesystem.open_input_file(span.path)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{span.path} is not on {socket.gethostname()}; put the files where all executors see them."
+            f"{span.path} is not on {socket.gethostname()}; put the files where all executors can read them."
         ) from None
     with handle:
         for offset, block in blocks(handle, span.start, span.stop, matrix.read, matrix.block):
@@ -91,9 +91,9 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:
-    """Bytes from `start` on, and how many there are to the end of the line of byte ``start + size - 1``."""
+    """Bytes from `start` on, and their number up to the end of the line that holds byte ``start + size - 1``."""
     handle.seek(start)
-    data = handle.read(size + (1 << 16))  # the rest is seldom longer, and a second read is seldom needed
+    data = handle.read(size + (1 << 16))  # so that a second read for the last line is seldom needed
     end = data.find(b"\n", size - 1) + 1
     while not end:
         if len(data) > _LONGEST_LINE:
@@ -108,7 +108,7 @@ def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:
 
 
 def blocks(handle: Any, start: int, stop: int, read: int, block: int) -> Iterator[tuple[int, bytes]]:
-    """Lines whose first byte lies in [start, stop), some `block` bytes at a time, each with its offset."""
+    """Lines whose first byte lies in [start, stop), about `block` bytes at a time, each block with its offset."""
     if start:
         start += _whole_lines(handle, start - 1, 1)[1] - 1
     while start < stop:
@@ -142,13 +142,13 @@ def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch
 
 
 def _first_fault(handle: Any, name: str, offset: int, block: bytes, matrix: Matrix) -> str:
-    """Which line of a refused block is malformed, and why: a slow look, only taken on the way to an error."""
+    """Which line of a refused block is malformed, and why; slow, and only used on the way to an error."""
     number = 1
     handle.seek(0)
     for start in range(0, offset, matrix.read):
         number += handle.read(min(matrix.read, offset - start)).count(b"\n")
     for line in block.split(b"\n"):
         if fault := line_fault(line, matrix.layout):
-            return f"{name}, line {number}: {fault}; correct or remove the line."
+            return f"{name}, line {number}: {fault}; fix or remove the line."
         number += 1
-    return f"{name}: {len(block)} bytes from byte {offset} on are not lines of numbers; correct or remove them."
+    return f"{name}: {len(block)} bytes from byte {offset} on are not lines of numbers; fix or remove them."

@@ -1,6 +1,6 @@
-"""Lines of text -> rows of numbers: what an executor does with the blocks that `text_matrix` reads.
+"""Lines of text -> rows of numbers.
 
-No file is opened here, and no Spark is needed.
+No file is opened here. Executors call it through `files`; the reader checks the first row with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 
 class Layout(NamedTuple):
-    """What a line looks like."""
+    """The columns of a line."""
 
     columns: int
     sep: str
@@ -33,7 +33,7 @@ class Rows(NamedTuple):
 
 
 def parse(block: bytes, layout: Layout) -> Rows | None:
-    """The rows of whole lines, blank ones left out; None if one is malformed."""
+    """The rows of whole lines, without blank ones; None if a line is malformed."""
     if not block.endswith(b"\n"):
         block += b"\n"
     rows = parse_fixed_width(block, layout)
@@ -83,7 +83,7 @@ _CELL = np.dtype(
 
 @functools.cache
 def _pairs() -> dict[str, np.ndarray]:
-    """What two characters are worth, by their 16 bits: NaN where they are no part of such a number."""
+    """The value of two characters, by their 16 bits; NaN where they cannot be part of such a number."""
     tables = {name: np.full(1 << 16, np.nan, np.float32) for name in ("a", "b", "c", "d", "exponent")}
     for i in range(100):
         two = int.from_bytes(b"%02d" % i, "little")
@@ -96,9 +96,9 @@ def _pairs() -> dict[str, np.ndarray]:
 
 
 def parse_fixed_width(block: bytes, layout: Layout) -> Rows | None:
-    """What `parse_any` gives, five times as fast, of savetxt's lines of small whole numbers; else None.
+    """The result of `parse_any`, five times as fast, for savetxt's lines of small integers; None for others.
 
-    Digits and power of ten are exact in float32, so their quotient is the number, rightly rounded.
+    Digits and power of ten are exact in float32, so their quotient is the correctly rounded number.
     """
     width = _CELL.itemsize * layout.columns
     if len(layout.sep.encode()) != 1 or len(block) % width:
@@ -129,7 +129,7 @@ def line_fault(line: bytes, layout: Layout) -> str | None:
     if len(tokens) != layout.columns:
         return f"{len(tokens)} columns where {layout.columns} were expected"
     if layout.label is not None and layout.columns == 1:
-        return f"one column, so no feature beside the label, with {layout.sep!r} between columns"
+        return f"one column, so no feature next to the label, with {layout.sep!r} between columns"
     alone = Layout(1, layout.sep, None, 1.0)
     for i, token in enumerate(tokens):
         if not token.strip() or parse(token.encode(), alone) is None:

@@ -1,9 +1,7 @@
-"""The text matrix's reader: one row a line, numbers with a separator between them, the label first or last.
+"""The text matrix's reader, on the driver: it lists the files, checks the first row, and divides the bytes among tasks.
 
-Here: `read_text_matrix`, which lists the files, looks at the first row and deals the bytes out to tasks; what these do
-is in `worker.text_files`. It parses faster than Spark's own expressions and, unlike them, knows each line's place in
-its file, of which it makes the row's id. Not here: the writer, which is in `datasets`. Called by `datasets`, which
-re-exports `read_text_matrix`.
+What a task does is in `files` and `lines`. Parsing in Python is faster than Spark's own expressions, and knows each
+line's place in its file, from which the row's id is made. Users import `read_text_matrix` from `datasets`.
 """
 
 from __future__ import annotations
@@ -30,12 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["read_text_matrix"]
 
-# 1 MiB of text, with what is made of it, stays in a core's cache.
-_CHUNK_BYTES = 64 << 20  # of text in one Spark partition at most
-_LOCAL_CHUNK_BYTES = 256 << 20  # where all slots are known: each partition costs 0.1 s, whatever is in it
-_READ_BYTES = 4 << 20  # asked of the filesystem at once
-_BLOCK_BYTES = 1 << 20  # parsed at once, and one Arrow batch
-_BYTES_A_ROW = 64  # for 6 that Spark guesses; a number of 4 bytes takes some 2 to 25 in text
+_CHUNK_BYTES = 64 << 20  # text in one Spark partition, at most
+_LOCAL_CHUNK_BYTES = 256 << 20  # where all slots are known: each partition costs 0.1 s, whatever it holds
+_READ_BYTES = 4 << 20  # requested from the filesystem at once
+_BLOCK_BYTES = 1 << 20  # parsed at once into one Arrow batch; 1 MiB of text and its numbers fit a core's cache
+_BYTES_PER_ROW = 64  # of text for each row of the range, see below; Spark takes one for 6 bytes
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -87,9 +84,9 @@ def read_text_matrix(
     # On a cluster, executors may still join.
     chunk = _LOCAL_CHUNK_BYTES if engine.is_local else _CHUNK_BYTES
     matrix, count = _plan(path, label, sep, scale, max(1, engine.slots), chunk)
-    # A row for every few bytes of a part, of which the first stands for the part: from their number Spark guesses the
-    # frame's size. With a row a part it would take any text for small enough to broadcast in a join.
-    rows = math.ceil(matrix.part / _BYTES_A_ROW)
+    # Spark estimates the frame's size from the number of rows in the range. With one row per part it would take any
+    # text for small enough to broadcast in a join, so each part has one row per few bytes; the first stands for it.
+    rows = math.ceil(matrix.part / _BYTES_PER_ROW)
     parts = (
         spark.range(0, count * rows, 1, count).where(F.col("id") % rows == 0).select((F.col("id") / rows).cast("int"))
     )
@@ -97,7 +94,7 @@ def read_text_matrix(
 
 
 def _schema(label: str | None) -> StructType:
-    # Without nulls: Spark then copies arrays some 8 % faster.
+    # Without nulls, Spark copies arrays some 8 % faster.
     schema = StructType().add("id", LongType(), False).add("features", ArrayType(FloatType(), False), False)
     return schema if label is None else schema.add("label", IntegerType(), False)
 
@@ -105,7 +102,7 @@ def _schema(label: str | None) -> StructType:
 def _plan(
     path: str | os.PathLike[str], label: str | None, sep: str, scale: float, slots: int, chunk: int
 ) -> tuple[Matrix, int]:
-    """What there is to read, and in how many parts, once the arguments and the first row are known to be good."""
+    """The files to read and the number of parts, after the arguments and the first row are checked."""
     if label not in ("last", "first", None):
         raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
     if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n-]", sep):
@@ -120,14 +117,14 @@ def _plan(
     name, line = _first_row(root, files)
     layout = Layout(len(line.split(sep.encode())), sep, label, float(scale))
     if fault := line_fault(line, layout):
-        raise ValueError(f"{name}, first row: {fault}; correct or remove it, or give its sep and label.")
+        raise ValueError(f"{name}, first row: {fault}; fix or remove it, or set sep and label to match.")
     total = sum(file.stop for file in files)
     part = _part_bytes(total, slots, chunk, _READ_BYTES)
     return Matrix(root, files, layout, part, _READ_BYTES, _BLOCK_BYTES), math.ceil(total / part)
 
 
 def _list_files(root: str) -> list[Span]:
-    """The files at or under `root` that hold at least a byte, sorted by name, each as one whole range."""
+    """The files at or below `root` that are not empty, sorted by name, each as one whole range."""
     filesystem, base = filesystem_of(root)
     info = filesystem.get_file_info(base)
     if info.type == pafs.FileType.NotFound:
@@ -155,9 +152,9 @@ def _first_row(root: str, files: list[Span]) -> tuple[str, bytes]:
 
 
 def _part_bytes(total: int, slots: int, chunk: int, read: int) -> int:
-    """The size of even parts: of `chunk` bytes at most, as many as keep all `slots` busy to the end.
+    """The size of equal parts: at most `chunk` bytes, and as many parts as keep all `slots` busy to the end.
 
-    There are fewer than slots where there are not `read` bytes for each.
+    There are fewer parts than slots where there are fewer than `read` bytes for each.
     """
     count = min(math.ceil(math.ceil(total / chunk) / slots) * slots, math.ceil(total / read))
     return math.ceil(total / count)

@@ -21,9 +21,9 @@ def write_text_matrix(
 ) -> None:
     """Write images and labels as text, byte for byte as ``numpy.savetxt(file, numpy.column_stack(...))``.
 
-    Each number is written as ``'%.18e'``, with one space between two numbers and one row a line: 25 bytes a
+    Each number is written as ``'%.18e'``, with one space between two numbers and one row per line: 25 bytes per
     number, so that MNIST's 60,000 rows make 1.178 GB. Each copy is a file of its own, ``part-00000.txt`` and
-    so on, which has this name only once it is whole.
+    so on, which gets this name only when it is whole.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) 
 
 
 def _text_by_table(rows: np.ndarray) -> np.ndarray | None:
-    """The text by `savetxt` of finite, non-negative numbers among which few differ; None of others."""
+    """What `savetxt` writes for finite, non-negative numbers with few distinct values; None for others."""
     if np.signbit(rows).any() or not np.isfinite(rows).all():
         return None
     top = rows.max()

@@ -1,6 +1,6 @@
 """Random shifts and flips of a batch of images, inside TensorFlow's graph.
 
-The draws are stateless: a pure function of the seed that is passed in.
+The random numbers are stateless, a pure function of a seed. Called by `trainer`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def augment(images: Any, seed: Any, shift: int, flip: bool) -> Any:
-    """Move each image by up to `shift` pixels in each direction and mirror every other one, at random.
+    """Shift each image by up to `shift` pixels in each direction, and mirror half of the images, at random.
 
     Parameters
     ----------
@@ -18,9 +18,9 @@ def augment(images: Any, seed: Any, shift: int, flip: bool) -> Any:
     seed : tensorflow.Tensor
         Shape (2,), int32.
     shift : int
-        What moves in is 0.
+        Pixels that move in are 0.
     flip : bool
-        Whether an image is mirrored left to right, with probability 1/2.
+        Whether each image is mirrored left to right with probability 1/2.
     """
     import tensorflow as tf
 

@@ -1,6 +1,6 @@
 """The rows of one task -> one member's bag, in an order that Spark cannot change.
 
-Called by training. What crosses the wire is named here.
+The columns of a training row on its way to a worker are named here. Called by `training`.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from spark_cnn_ensemble.worker.pixel_store import PixelStore, release
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-# A training row on its way to a member. `copies` is how often the member trains on it; a row of 0 copies is there to
-# validate, or else for the out-of-bag sample alone. `counts_here` is true in exactly one of the bags that hold the
-# row; `ticket` is its lot in the draw of that sample, or null; `name` is how the user would find it, or null.
+# A training row on its way to a member. `copies`: times that the member trains on it; 0 for a row that only validates,
+# or is a guest for the out-of-bag sample. `counts_here`: true in exactly one of the bags that hold the row. `ticket`:
+# its number in the draw of that sample, or null. `name`: what the user knows the row by, or null.
 BAG_COLUMNS = (
     "member",
     "copies",
@@ -33,14 +33,25 @@ BAG_COLUMNS = (
     "features",
 )
 
-FINGERPRINT_MODULUS = 2**31 - 1  # keys are summed modulo this prime, so that no sum of a bag overflows
+FINGERPRINT_MODULUS = 2**31 - 1  # keys are summed modulo this prime, so that sums over a bag do not overflow
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Labels (n,), weights (n,) or None, copies (n,), and images (m, height, width, channels).
+    """Rows to train or validate on.
 
-    `places` (n,) tells where in `images` the image of each example is; None: at its own index.
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (m, height, width, channels), uint8 or float32; in memory, or a read-only map of a file.
+    labels : numpy.ndarray
+        Shape (n,), int32.
+    weights : numpy.ndarray or None
+        Shape (n,), float32.
+    copies : numpy.ndarray
+        Shape (n,), int32: times that each row is in the bag.
+    places : numpy.ndarray or None
+        Shape (n,): the index in `images` of each row's image. None: the images are in the order of the rows.
     """
 
     images: np.ndarray
@@ -53,15 +64,23 @@ class Examples:
         return len(self.labels)
 
     def gather(self, index: np.ndarray) -> np.ndarray:
-        """The images of the examples at `index`, in memory."""
-        found = self.images[index if self.places is None else self.places[index]]
+        """The images of the rows at `index`, in memory."""
+        images = self.images[index if self.places is None else self.places[index]]
         release(self.images)
-        return found
+        return images
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A member's share of the rows drawn to estimate out-of-bag accuracy: keys, tickets, labels and pixels (each n)."""
+    """A member's share of the out-of-bag sample.
+
+    Parameters
+    ----------
+    keys, tickets, labels : numpy.ndarray
+        Shape (n,): int64, float64, int32.
+    images : numpy.ndarray
+        Shape (n, height, width, channels).
+    """
 
     keys: np.ndarray
     tickets: np.ndarray
@@ -74,10 +93,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Bag:
-    """What one member trains on, and validates on.
+    """What one member trains on and validates on.
 
-    `skipped` counts the rows that could not be used and are counted in this bag; `fingerprint` tells this bag from
-    one of other rows.
+    Parameters
+    ----------
+    member : int
+    training, validation : Examples
+    skipped : int
+        Unusable rows that are counted in this bag.
+    fingerprint : tuple of int
+        Number of rows and two sums over their keys, which distinguish the bag from one with other rows.
+    sample : Sample or None
+        Its share of the out-of-bag sample.
+    spilled : bool
+        Whether its images are on disk.
     """
 
     member: int
@@ -97,9 +126,9 @@ class BagRules:
     ----------
     pixels : PixelFormat
     skip_invalid : bool
-        Whether a row that cannot be used is left out rather than refused.
+        Whether unusable rows are left out rather than refused.
     memory_limit : int, optional
-        Bytes of pixels to keep in memory; past it they go to local disk.
+        Bytes of pixels to keep in memory; more goes to local disk.
     sample_size : int
         Rows of the out-of-bag sample, of all members together.
     in_bag_share : float
@@ -107,7 +136,7 @@ class BagRules:
     in_any_share : float
         Probability that a row is in any bag.
     guest_limit : float
-        Rows that are in no bag have come to one nevertheless if their tickets are below this.
+        Ticket below which rows that are in no bag are guests in one.
     """
 
     pixels: PixelFormat
@@ -125,14 +154,14 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
     Raises
     ------
     Refusal
-        A row cannot be used and may not be skipped, no row is left, or there is no room for them.
+        A row is unusable and may not be skipped, no row is left, or memory and disk are too small.
     """
     store = PixelStore(rules.pixels.shape, rules.memory_limit)
-    kept: list[pd.DataFrame] = []
+    tables: list[pd.DataFrame] = []
     skipped, first_fault, fingerprint = 0, "", (0, 0, 0)
     for frame in frames:
         if set(frame["member"]) - {member}:
-            raise RuntimeError(f"Task of member {member} was given rows of members {sorted(set(frame['member']))}.")
+            raise RuntimeError(f"The task of member {member} got rows of members {sorted(set(frame['member']))}.")
         block, faults = to_pixels(list(frame["features"]), rules.pixels)
         if faults and not rules.skip_invalid:
             index = min(faults)
@@ -142,21 +171,21 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
         fingerprint = _add_fingerprint(fingerprint, frame)
-        kept.append(frame.drop(columns=["features", "name"])[sound])
+        tables.append(frame.drop(columns=["features", "name"])[sound])
         store.append(block[sound])
-    rows = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=BAG_COLUMNS[:-1])
+    rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=BAG_COLUMNS[:-1])
     trains, validates = rows["copies"].to_numpy() > 0, rows["validates"].to_numpy(bool)
     if not trains.any() and first_fault:
         raise Refusal(
-            f"Member {member} has no rows to train on: handleInvalid='skip' has left out all of its bag, the first "
-            f"because column '{rules.pixels.column}' {first_fault}; correct the rows, or the params that describe them."
+            f"Member {member} has no rows to train on: handleInvalid='skip' left out its whole bag, the first "
+            f"row because column '{rules.pixels.column}' {first_fault}; fix the rows, or the params that describe them."
         )
     if not trains.any():
         raise Refusal(
             f"Member {member} has no rows to train on: its bag is empty; set fewer members (numMembers), a larger "
             "subsamplingRate, or give more rows."
         )
-    # Training rows first, then validation rows, then the others, each by key.
+    # Training rows first, then validation rows, then guests, each sorted by key.
     role = np.where(trains, 0, np.where(validates, 1, 2))
     order = np.lexsort((rows["content_key"].to_numpy(), rows["row_key"].to_numpy(), role))
     images, places = store.arrange(order)
@@ -192,14 +221,14 @@ def _cut(examples: Examples, span: slice) -> Examples:
 
 
 def _add_fingerprint(fingerprint: tuple[int, int, int], frame: pd.DataFrame) -> tuple[int, int, int]:
-    """Number of rows and two sums over their keys; `checkpoint` makes the same with Spark."""
+    """Number of rows and two sums over their keys; `fit.checkpoint` computes the same with Spark."""
     rows = np.mod(frame["row_key"].to_numpy(np.int64), FINGERPRINT_MODULUS) * (frame["copies"].to_numpy(np.int64) + 1)
     content = np.mod(frame["content_key"].to_numpy(np.int64), FINGERPRINT_MODULUS)
     return fingerprint[0] + len(frame), fingerprint[1] + int(rows.sum()), fingerprint[2] + int(content.sum())
 
 
 def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rules: BagRules) -> Sample | None:
-    """The rows counted here of the lowest tickets: those that may be among the lowest of all."""
+    """The rows counted here whose tickets may be among the lowest of all bags."""
     if not rules.sample_size:
         return None
     counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
@@ -214,19 +243,20 @@ def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rule
 
 
 def _highest_ticket(num_training: int, rules: BagRules) -> float:
-    """Below which, of all rows that have come to some bag, there are hardly ever fewer than the sample takes.
+    """Ticket threshold that almost always leaves enough rows for the sample.
 
-    By this bag's size there are about so many rows; both numbers are taken with four deviations to spare.
+    The number of rows in the DataFrame is estimated from the size of this bag. That estimate and the size of the sample
+    have margins of four standard deviations.
     """
     rows = max(0.0, num_training - 4 * math.sqrt(num_training)) / rules.in_bag_share
-    wanted = rules.sample_size + 4 * math.sqrt(rules.sample_size)
-    if rows * rules.guest_limit >= wanted:
-        return wanted / rows
-    # Past that limit only rows that are in a bag have come.
-    return rules.guest_limit + (wanted / max(rows, 1e-9) - rules.guest_limit) / rules.in_any_share
+    needed = rules.sample_size + 4 * math.sqrt(rules.sample_size)
+    if rows * rules.guest_limit >= needed:
+        return needed / rows
+    # Tickets above that limit belong to rows of the bags alone, not to guests.
+    return rules.guest_limit + (needed / max(rows, 1e-9) - rules.guest_limit) / rules.in_any_share
 
 
 def row_fault(column: str, name: str | None, fault: str) -> str:
     """The sentence that refuses a row because of its features."""
     row = f"Row {name}" if isinstance(name, str) else "A row"
-    return f"{row}: column '{column}' {fault}; correct the row, or set handleInvalid='skip' to leave such rows out."
+    return f"{row}: column '{column}' {fault}; fix the row, or set handleInvalid='skip' to leave such rows out."

@@ -11,7 +11,7 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
 
 def majority(votes: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """From the members' votes to the ensemble's decision.
+    """The ensemble's decision from the members' votes.
 
     A tie goes to the tied class with the larger summed softmax, then to the lower index.
 
@@ -21,11 +21,12 @@ def majority(votes: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> tuple[
         Shape (n, members): each member's class.
     softmax : numpy.ndarray
         Shape (n, classes): the members' softmax outputs, summed.
+    plan : VotingPlan
 
     Returns
     -------
     raw, probability : numpy.ndarray
-        Shape (n, classes): votes per class (or summed softmax), and their share of the members.
+        Shape (n, classes): votes per class (or summed softmax), and the same over the number of members.
     prediction : numpy.ndarray
         Shape (n,), float64.
     """
@@ -35,18 +36,18 @@ def majority(votes: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> tuple[
 
 
 def decide(probability: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> np.ndarray:
-    """The class of each row, by shares of the votes and, where they tie, by summed softmax; both (n, classes)."""
+    """The class of each row (n,), by its shares of the votes (n, classes); summed softmax (n, classes) breaks ties."""
     score = probability
     if plan.thresholds is not None:
         with np.errstate(divide="ignore", invalid="ignore"):
             score = probability / np.asarray(plan.thresholds)
-        score = np.where(np.isnan(score), -1.0, score)  # 0 / 0: such a class is never chosen, as in Spark
+        score = np.where(np.isnan(score), -1.0, score)  # 0 / 0: the class is never chosen, as in Spark
     tied = score == score.max(axis=1, keepdims=True)
     return np.where(tied, softmax, -1.0).argmax(axis=1)
 
 
 def votes_per_class(votes: np.ndarray, num_classes: int) -> np.ndarray:
-    """Shape (n, classes), of votes (n, members); a vote of -1 is none."""
+    """Counts of shape (n, classes) from votes of shape (n, members); a vote of -1 is not counted."""
     counts = np.zeros((len(votes), num_classes))
     row, member = np.nonzero(votes >= 0)
     np.add.at(counts, (row, votes[row, member]), 1.0)
@@ -54,7 +55,7 @@ def votes_per_class(votes: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def entropy(probability: np.ndarray) -> np.ndarray:
-    """Entropy of each row of shape (n, classes) over log(classes): 0 where all agree, 1 where all classes are even."""
+    """Entropy of each row (n, classes) over log(classes): 0 if one class has everything, 1 if all have as much."""
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(probability > 0, probability * np.log(probability), 0.0)
     return np.abs(terms.sum(axis=1)) / np.log(probability.shape[1])

@@ -1,6 +1,6 @@
-"""The rows that the members dispute most, as small pictures with their votes.
+"""Pictures of the rows that the members dispute most.
 
-The choice is the same whatever the order or the partitioning of the rows. Called by evaluation, and by the driver to
+The choice does not depend on the order or the partitioning of the rows. Called by `evaluation`, and by the driver to
 choose among the rows of all tasks.
 """
 
@@ -19,34 +19,52 @@ DISPUTED = 12  # pictures that are kept
 
 
 def most_disputed(pictures: Iterable[str]) -> list[str]:
-    """The `DISPUTED` most uncertain of some rows, as `disputed_pictures` gives them: the same ones in any order."""
+    """The `DISPUTED` most uncertain of the texts of `disputed_pictures`, whatever their order."""
     return sorted(pictures, key=_rank)[:DISPUTED]
 
 
 def _rank(picture: str) -> tuple[float, str]:
-    # Text breaks ties: neither the rows beside a row nor their order decide.
+    # The text breaks ties, so that the order of the rows does not matter.
     return -json.loads(picture)["uncertainty"], picture
 
 
 def disputed_pictures(images: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, str]]:
-    """The rows whose votes disagree most: index, and JSON of uncertainty, label, votes per class and a PNG."""
+    """The rows whose votes disagree most, the most uncertain first.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        Shape (n, height, width, channels).
+    labels : numpy.ndarray
+        Shape (n,).
+    counts : numpy.ndarray
+        Shape (n, classes): votes per class, at least one per row.
+
+    Returns
+    -------
+    list of (int, str)
+        At most `DISPUTED` rows: their index, and JSON of uncertainty (0 to 1), label, votes per class and a PNG in
+        base64.
+    """
     if not len(images):
         return []
     uncertainty = entropy(counts / counts.sum(axis=1, keepdims=True)).round(6)
-    # Of the rows that tie with the last one kept, all are made into pictures, and the best of those are kept.
+    # All rows that tie with the last one kept become pictures, and the first of these in rank are kept.
     floor = np.sort(uncertainty)[-min(DISPUTED, len(uncertainty))]
     chosen = np.flatnonzero((uncertainty > 0) & (uncertainty >= floor))
-    made = [(int(index), _picture(images[index], labels[index], counts[index], uncertainty[index])) for index in chosen]
-    return sorted(made, key=lambda pair: _rank(pair[1]))[:DISPUTED]
+    pictures = [
+        (int(index), _picture(images[index], labels[index], counts[index], uncertainty[index])) for index in chosen
+    ]
+    return sorted(pictures, key=lambda pair: _rank(pair[1]))[:DISPUTED]
 
 
 def _picture(image: np.ndarray, label: int, votes: np.ndarray, uncertainty: float) -> str:
-    told = {"uncertainty": float(uncertainty), "label": int(label), "votes": votes.astype(int).tolist()}
-    return json.dumps({**told, "png": base64.b64encode(_png(image)).decode()})
+    row = {"uncertainty": float(uncertainty), "label": int(label), "votes": votes.astype(int).tolist()}
+    return json.dumps({**row, "png": base64.b64encode(_png(image)).decode()})
 
 
 def _png(image: np.ndarray) -> bytes:
-    """An image to look at, from its least number to its largest; only bytes of colour are left as they are."""
+    """A viewable image, scaled from its smallest number to its largest; colour bytes stay as they are."""
     from PIL import Image
 
     shown = image.astype(np.float64)

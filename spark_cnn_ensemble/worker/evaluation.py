@@ -1,7 +1,8 @@
-"""Labelled rows -> how the members and their vote do on them.
+"""Labelled rows -> how well the members and the ensemble predict them.
 
-`count_votes` counts over any number of rows; `vote_out_of_bag` gives the votes themselves, for the few rows of the
-out-of-bag sample. Both also give the rows that the members dispute most, as pictures.
+`count_votes` counts over any number of rows. `vote_out_of_bag` gives the votes themselves, for the few rows of the
+out-of-bag sample. Both also give pictures of the rows that the members dispute most. Spark runs them for the model's
+`evaluate` and for `fit.out_of_bag`.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from spark_cnn_ensemble.worker.scoring import read_pixels
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
-# Rows by label and prediction; right, by member; on which two members give the same class, by pair; by the number of
-# votes for the prediction, all and right; that the first 1, 2, ... members together get right; left out.
+# Numbers of rows. confusion: by label and prediction. memberRight: right, by member. same: with the same vote, by pair
+# of members. rowsByVotes, rightByVotes: all and right, by the number of votes for the prediction. rightBySize: right if
+# only the first 1, 2, ... members vote. skipped: left out. (disputed: pictures, not numbers.)
 COUNTS_SCHEMA = (
     "confusion array<bigint>, memberRight array<bigint>, same array<bigint>, rowsByVotes array<bigint>, "
     "rightByVotes array<bigint>, rightBySize array<bigint>, skipped bigint, disputed array<string>"
@@ -30,12 +32,12 @@ OUT_OF_BAG_SCHEMA = "ticket double, label int, votes array<int>, prediction int,
 
 
 def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
-    """Compare the votes with the labels and count; one row of `COUNTS_SCHEMA` a partition.
+    """Compare the votes with the labels and count; one row of `COUNTS_SCHEMA` per partition.
 
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
-        Columns features and label, a whole number below the number of classes.
+        Columns features and label, an integer below the number of classes.
     """
     classes, members = plan.num_classes, len(plan.members)
     totals = {
@@ -76,7 +78,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
 def _vote_step_by_step(
     images: np.ndarray, labels: np.ndarray, plan: VotingPlan, weights_of: WeightsOf
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Votes (n, members), summed softmax (n, classes), and the rows that the first 1, 2, ... members get right."""
+    """Votes (n, members), summed softmax (n, classes), and how many rows the first 1, 2, ... members get right."""
     members = len(plan.members)
     votes = np.empty((len(images), members), np.int64)
     softmax, counts = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
@@ -86,24 +88,24 @@ def _vote_step_by_step(
         votes[rows, member] = vote
         softmax[rows] += output
         counts[rows][np.arange(len(vote)), vote] += 1
-        shown = softmax[rows] if plan.soft else counts[rows]
-        right[member] += (decide(shown / (member + 1), softmax[rows], plan) == labels[rows]).sum()
+        shares = (softmax[rows] if plan.soft else counts[rows]) / (member + 1)
+        right[member] += (decide(shares, softmax[rows], plan) == labels[rows]).sum()
     return votes, softmax, right
 
 
 def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
-    """Let each member vote on the rows that it has not trained on.
+    """Let each member vote on the rows that it did not train on.
 
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
-        Columns ticket, label, bytes (pixels as `training.sample_tables` gives them) and inBag (a truth value a member).
+        Columns ticket, label, bytes (pixels as `training.sample_tables` gives them) and inBag (one boolean per member).
 
     Yields
     ------
     pandas.DataFrame
-        Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the member had the row in its bag, the prediction -1 where
-        all had it; disputed is a picture of the most disputed rows, else null.
+        Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the row was in the member's bag, a prediction is -1 where it
+        was in every bag; disputed is a picture for the most disputed rows, else null.
     """
     for frame in frames:
         images = _stored_pixels(frame["bytes"].tolist(), plan.pixels)
@@ -112,9 +114,9 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
         votes = np.full((len(frame), len(plan.members)), -1, np.int64)
         softmax = np.zeros((len(frame), plan.num_classes))
         for rows, member, output in load_ensemble(plan, weights_of).outputs(images):
-            asked = out_of_bag[rows, member]
-            votes[rows, member] = np.where(asked, output.argmax(axis=1), -1)
-            softmax[rows] += np.where(asked[:, None], output, 0)
+            may_vote = out_of_bag[rows, member]
+            votes[rows, member] = np.where(may_vote, output.argmax(axis=1), -1)
+            softmax[rows] += np.where(may_vote[:, None], output, 0)
         counts = votes_per_class(votes, plan.num_classes)
         voters = counts.sum(axis=1)
         share = (softmax if plan.soft else counts) / np.maximum(voters, 1)[:, None]
@@ -135,7 +137,8 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
 
 
 def _stored_pixels(cells: list[bytes], pixels: PixelFormat) -> np.ndarray:
+    """Pixels as `training.sample_tables` gives them -> images (n, height, width, channels)."""
     kind = np.uint8 if all(len(cell) == pixels.size for cell in cells) else np.float32
-    # Each member chose the narrowest type for its own rows.
+    # Each bag had the narrowest type for its own rows.
     blocks = [np.frombuffer(cell, np.uint8 if len(cell) == pixels.size else np.float32) for cell in cells]
     return np.stack(blocks).astype(kind).reshape(-1, *pixels.shape)

@@ -1,7 +1,7 @@
 """Packed weights -> members that are ready to vote in this process.
 
-A process unpacks an ensemble once and keeps it under the id that the driver gave it. TensorFlow is imported inside
-functions. Called by voting and measuring, and for its checks by the driver.
+A process unpacks an ensemble once and keeps it under the id that the driver gave it. Called by `scoring` and
+`evaluation`; the driver calls the checks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_LOADED = 3  # ensembles that a process keeps unpacked
 
 
 class LoadedEnsemble:
-    """Members unpacked and ready to vote in this process."""
+    """Members that are unpacked and ready to vote."""
 
     def __init__(self, plan: VotingPlan, weights_of: WeightsOf) -> None:
         import tensorflow as tf
@@ -52,7 +52,7 @@ class LoadedEnsemble:
         return votes, softmax
 
     def outputs(self, images: np.ndarray) -> Iterator[tuple[slice, int, np.ndarray]]:
-        """What each member gives for each block: the rows, the member, and its softmax (n, classes)."""
+        """Yield each block's rows, each member, and its softmax (n, classes) for them."""
         for begin in range(0, len(images), self._block_rows):
             rows = slice(begin, min(begin + self._block_rows, len(images)))
             block = self.block(images[rows])
@@ -60,7 +60,7 @@ class LoadedEnsemble:
                 yield rows, member, self.output(member, block)[: rows.stop - begin]
 
     def block(self, images: np.ndarray) -> Any:
-        """At most a block of images, filled up to one, as the tensor that all members are given."""
+        """At most a block of images, padded with zeros to a whole block, as the tensor that every member gets."""
         import tensorflow as tf
 
         block = np.zeros((self._block_rows, *images.shape[1:]), np.float32)
@@ -68,13 +68,13 @@ class LoadedEnsemble:
         return tf.constant(block)
 
     def output(self, member: int, block: Any) -> np.ndarray:
-        """A member's softmax for a block, with rows of no meaning where it was filled up."""
+        """A member's softmax for a block; rows of padding are meaningless."""
         network, weights = self._members[member]
         return network(weights, block)
 
 
 class _Network:
-    """One compiled function for all members of an architecture: their weights are its arguments."""
+    """One compiled function for all members of an architecture, with their weights as arguments."""
 
     def __init__(self, architecture: Architecture) -> None:
         import tensorflow as tf
@@ -100,15 +100,15 @@ class _Network:
 
 
 def check_number(architecture: Architecture, arrays: Sequence[np.ndarray], member: int) -> None:
-    """Refuse weights that are not as many as a network has, before it is built: it may claim to be of any size."""
+    """Refuse weights whose number differs from the network's, before it is built: it may claim any size."""
     if sum(array.size for array in arrays) != _weights_of_network(architecture):
         raise Refusal(_misfit(member))
 
 
 def check_shapes(network: Any, arrays: Sequence[np.ndarray], member: int) -> None:
-    """Refuse weights whose shapes and types are not those of a Keras model."""
-    wanted = [(tuple(variable.shape), variable.dtype) for variable in network.weights]
-    if [(array.shape, array.dtype.name) for array in arrays] != wanted:
+    """Refuse weights whose shapes or types differ from those of a Keras model."""
+    expected = [(tuple(variable.shape), variable.dtype) for variable in network.weights]
+    if [(array.shape, array.dtype.name) for array in arrays] != expected:
         raise Refusal(_misfit(member))
 
 
@@ -131,13 +131,13 @@ _loading = threading.Lock()  # threads of the driver may score with several mode
 
 
 def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> LoadedEnsemble:
-    """The members of a plan, from this process or else unpacked."""
+    """The members of a plan: kept in this process, or unpacked now."""
     with _loading:
-        found = _loaded.pop(plan.ensemble_id, None)
-        if found is None:
+        ensemble = _loaded.pop(plan.ensemble_id, None)
+        if ensemble is None:
             load_tensorflow_in_task()
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)
-            found = LoadedEnsemble(plan, weights_of)
-        _loaded[plan.ensemble_id] = found
-        return found
+            ensemble = LoadedEnsemble(plan, weights_of)
+        _loaded[plan.ensemble_id] = ensemble
+        return ensemble

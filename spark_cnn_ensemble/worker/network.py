@@ -1,7 +1,7 @@
-"""What a member's network is: `Architecture`, plain numbers or a Keras JSON, and the Keras model made of it.
+"""A member's network, from its description to the Keras model.
 
-The architecture, not Keras' own JSON of it, is what a saved model holds for the built-in CNN, so that it does
-not depend on the version of Keras. Nothing here trains or scores.
+The description, `Architecture`, is numbers for the built-in CNN and Keras' JSON for a custom network. A saved model
+holds it; the numbers do not change with Keras' versions. Called by `trainer` and `loaded_ensemble`, and by the driver.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 
 _PREPROCESSING = ("Rescaling", "Normalization")
 
-_MOST = 2**31 - 1  # numbers in an array of Spark's or Java's; no image, layer or list of classes has more
+_MOST = 2**31 - 1  # the largest array in Java; no image, layer or list of classes is larger
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,17 @@ class Architecture:
         Height, width and channels.
     num_classes : int
     network : str
-        A Keras model as JSON; "" for the built-in CNN, which the next four numbers describe.
+        A Keras model as JSON; "" for the built-in CNN, which the next four fields describe.
     filters : tuple of int
         Filters of each convolution, each followed by 2x2 max-pooling and ReLU.
-    kernel_size, dense_units : int
+    kernel_size : int
+        Height and width of each convolution, in pixels.
+    dense_units : int
+        Units of the dense layer before the last.
     dropout_rate : float
+        Of the dropout after that layer, 0 <= rate < 1.
     standardization : bool
-        Whether the first layer rescales each channel by a mean and a deviation kept in its weights.
+        Whether the first layer standardizes each channel, by a mean and a variance that are among the weights.
     """
 
     input_shape: tuple[int, int, int]
@@ -50,34 +54,34 @@ class Architecture:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
-        """The architecture that `dataclasses.asdict` and JSON made `values` of.
+        """The inverse of `dataclasses.asdict` and JSON.
 
         Raises
         ------
         ValueError
-            A number is none that an architecture can have, or the network is not safe to load.
+            A number is out of range, or the network is not safe to load.
         """
         lists = {name: tuple(values[name]) for name in ("input_shape", "filters")}
-        made = cls(**{**values, **lists})
+        architecture = cls(**{**values, **lists})
         counts = {
-            "num_classes": made.num_classes,
-            "kernel_size": made.kernel_size,
-            "dense_units": made.dense_units,
-            **{f"input_shape[{index}]": side for index, side in enumerate(made.input_shape)},
-            **{f"filters[{index}]": number for index, number in enumerate(made.filters)},
+            "num_classes": architecture.num_classes,
+            "kernel_size": architecture.kernel_size,
+            "dense_units": architecture.dense_units,
+            **{f"input_shape[{index}]": side for index, side in enumerate(architecture.input_shape)},
+            **{f"filters[{index}]": number for index, number in enumerate(architecture.filters)},
         }
         for name, number in counts.items():
             if type(number) is not int or not 1 <= number <= _MOST:
-                raise ValueError(f"{name} of an architecture is no whole number of 1 to {_MOST}")
-        if len(made.input_shape) != 3 or math.prod(made.input_shape) > _MOST:
-            raise ValueError("input_shape of an architecture is none of an image")
-        if type(made.dropout_rate) not in (int, float) or not 0 <= made.dropout_rate < 1:
-            raise ValueError("dropout_rate of an architecture is no number in [0, 1)")
-        if type(made.standardization) is not bool or type(made.network) is not str:
-            raise ValueError("standardization or network of an architecture is of another type")
-        if made.network:
-            read_network_json(made.network)
-        return made
+                raise ValueError(f"{name} of an architecture is not an integer from 1 to {_MOST}")
+        if len(architecture.input_shape) != 3 or math.prod(architecture.input_shape) > _MOST:
+            raise ValueError("input_shape of an architecture is not a valid image shape")
+        if type(architecture.dropout_rate) not in (int, float) or not 0 <= architecture.dropout_rate < 1:
+            raise ValueError("dropout_rate of an architecture is not a number in [0, 1)")
+        if type(architecture.standardization) is not bool or type(architecture.network) is not str:
+            raise ValueError("standardization or network of an architecture has the wrong type")
+        if architecture.network:
+            read_network_json(architecture.network)
+        return architecture
 
 
 def build_network(architecture: Architecture) -> Any:
@@ -99,7 +103,7 @@ def build_network(architecture: Architecture) -> Any:
     image = keras.Input(shape, name="image")
     standardized = image
     if architecture.standardization:
-        # Frozen batch normalization is (x - mean) / deviation, with both kept as weights; no variance is below 1e-12.
+        # Frozen batch normalization is (x - mean) / deviation, both kept as weights; variances are at least 1e-12.
         standardized = keras.layers.BatchNormalization(
             center=False, scale=False, epsilon=1e-14, trainable=False, name="standardization"
         )(image)
@@ -112,7 +116,7 @@ def build_network(architecture: Architecture) -> Any:
 
 
 def count_weights(architecture: Architecture) -> int:
-    """Number of weights of the network that `build_network` makes, found without taking memory for them.
+    """Number of weights of the network that `build_network` makes, counted without allocating them.
 
     Raises
     ------
@@ -121,36 +125,36 @@ def count_weights(architecture: Architecture) -> int:
     """
     import keras
 
-    found: list[Any] = []
+    result: list[Any] = []  # the number, or the error
 
     def build() -> None:
         try:
             with keras.StatelessScope(initialize_variables=False):
-                found.append(sum(math.prod(variable.shape) for variable in build_network(architecture).weights))
+                result.append(sum(math.prod(variable.shape) for variable in build_network(architecture).weights))
         except Exception as error:
-            found.append(error)
+            result.append(error)
 
-    # Keras keeps the variables that it has not made yet by thread, and forgets them with it.
+    # Keras keeps uninitialized variables per thread, and drops them with the thread.
     thread = threading.Thread(target=build)
     thread.start()
     thread.join()
-    if isinstance(found[0], Exception):
-        raise found[0]
-    return int(found[0])
+    if isinstance(result[0], Exception):
+        raise result[0]
+    return int(result[0])
 
 
 def _built_in(architecture: Architecture, image: Any) -> Any:
     from keras import layers
 
     kernel = architecture.kernel_size
-    # Without padding the network costs about half of what it costs with it, and votes as well; small images
-    # cannot afford the pixels that it takes from their edges.
+    # Without padding the network costs about half the time and votes as well, but small images lose too many pixels
+    # at their edges.
     padding = "valid" if _survives_valid(architecture) else "same"
     hidden = image
     for index, filters in enumerate(architecture.filters):
         hidden = layers.Conv2D(filters, kernel, padding=padding, name=f"convolution_{index}")(hidden)
         hidden = layers.MaxPooling2D(2, padding="same", name=f"pooling_{index}")(hidden)
-        hidden = layers.ReLU(name=f"relu_{index}")(hidden)  # as before pooling, on a quarter of the numbers
+        hidden = layers.ReLU(name=f"relu_{index}")(hidden)  # the same as before pooling, on a quarter of the values
     hidden = layers.Flatten(name="flat")(hidden)
     hidden = layers.Dense(architecture.dense_units, activation="relu", name="dense")(hidden)
     if architecture.dropout_rate > 0:
@@ -173,19 +177,19 @@ def _custom_network(architecture: Architecture) -> Any:
         network = keras.models.model_from_json(json.dumps(config))
         if not network.built:
             network.build((None, *architecture.input_shape))
-        given, wanted = tuple(network.input_shape)[1:], architecture.input_shape
+        input_shape, expected = tuple(network.input_shape)[1:], architecture.input_shape
         output = tuple(network.output_shape)
     except Exception as error:
-        told = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
-        reason = told.splitlines()[0].split(". ")[0].rstrip(".")
+        message = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+        reason = message.splitlines()[0].split(". ")[0].rstrip(".")
         raise Refusal(
             f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
             f"{config['class_name']!r} ({reason}); pass model.to_json() of a model with one input and one output."
         ) from None
-    if len(given) != 3 or any(g not in (None, w) for g, w in zip(given, wanted, strict=True)):
+    if len(input_shape) != 3 or any(side not in (None, own) for side, own in zip(input_shape, expected, strict=True)):
         raise Refusal(
-            f"The 'network' parameter takes input of shape {list(given)}, but the rows are images of shape "
-            f"{list(wanted)}; change the network's Input or set inputShape."
+            f"The 'network' parameter takes input of shape {list(input_shape)}, but the rows are images of shape "
+            f"{list(expected)}; change the network's Input or set inputShape."
         )
     if output[1:] != (architecture.num_classes,):
         raise Refusal(
@@ -196,12 +200,12 @@ def _custom_network(architecture: Architecture) -> Any:
 
 
 def check_network(architecture: Architecture) -> None:
-    """Refuse, before any member is trained, a custom network that is no classifier of these rows.
+    """Refuse, before any member is trained, a custom network that cannot classify these rows.
 
     Raises
     ------
     Refusal
-        Says what does not fit and how to mend it.
+        Says what does not fit and how to fix it.
     """
     if not architecture.network:
         return
@@ -213,18 +217,18 @@ def check_network(architecture: Architecture) -> None:
     if architecture.standardization and doubled:
         raise Refusal(
             f"The 'network' parameter rescales its input itself (layer {doubled[0]!r}) and 'standardization' is True, "
-            "so it would be done twice; set standardization=False or take the layer out."
+            "so the input would be rescaled twice; set standardization=False or remove the layer."
         )
     probe = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
-    given = network(probe)
-    types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(given.dtype)}
+    output = network(probe)
+    types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(output.dtype)}
     if types != {"float32"}:
         raise Refusal(
             f"The 'network' parameter has weights or an output of type {min(types - {'float32'})}; build it with "
             "dtype='float32', and set precision='bfloat16' for mixed precision."
         )
-    output = np.asarray(given)
-    if not (np.all(output >= 0) and np.allclose(output.sum(axis=1), 1, atol=1e-3)):
+    probability = np.asarray(output)
+    if not (np.all(probability >= 0) and np.allclose(probability.sum(axis=1), 1, atol=1e-3)):
         raise Refusal(
             "The 'network' parameter does not give probabilities (its outputs are not >= 0 with sum 1); "
             "end it with activation='softmax'."

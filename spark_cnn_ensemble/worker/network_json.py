@@ -1,6 +1,6 @@
 """Which Keras JSON is safe to load: nothing but Keras' own layers and functions for networks.
 
-A network's JSON may come with a saved model from anyone. Nothing here imports Keras.
+A network's JSON may come with a saved model from anyone. Nothing here imports Keras. Called by `network`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-# Parts of Keras whose classes a network is made of. Others read files, load models or change settings.
+# Parts of Keras whose classes networks consist of. Other parts read files, load models or change settings.
 _PARTS_OF_KERAS = {
     "activations",
     "constraints",
@@ -28,19 +28,19 @@ _PARTS_OF_KERAS = {
 }
 _PLAIN_VALUES = {"__bytes__", "__ellipsis__", "__keras_tensor__", "__numpy__", "__slice__", "__tensor__"}
 _CODE = {"Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer"}
-_READERS_OF_FILES = {"IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"}  # of any path they name
+_READERS_OF_FILES = {"IndexLookup", "IntegerLookup", "StringLookup", "TextVectorization"}  # at any path they name
 
 
 def read_network_json(text: str) -> dict[str, Any]:
-    """Parse a Keras JSON and refuse whatever in it could run code when it is loaded.
+    """Parse a Keras JSON and refuse anything in it that could run code when it is loaded.
 
     Every object in it must be Keras' own: no Lambda, no class or function of another module, no registered custom
-    object. How it was compiled is left out.
+    object. How the model was compiled is dropped.
 
     Raises
     ------
     Refusal
-        Says what is wrong and how to mend it.
+        Says what is wrong and how to fix it.
     """
     try:
         config = json.loads(text)
@@ -54,7 +54,7 @@ def read_network_json(text: str) -> dict[str, Any]:
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            # How a model was compiled is of no use here, and Keras could not count the weights of one that was.
+            # How a model was compiled is not needed here, and Keras cannot count the weights of a compiled one.
             node.pop("compile_config", None)
             _check_keras_object(node)
             pending.extend(node.values())
@@ -67,18 +67,17 @@ def _check_keras_object(node: dict[str, Any]) -> None:
     if "class_name" not in node:
         return
     name, registered = node["class_name"], node.get("registered_name")
-    # Keras' classes are in CamelCase. Its functions, which a config may name in their place, are not: one of them
-    # loads models. A ">" is in the name of a registered object, which comes before Keras' own of that name.
+    # Keras' classes are in CamelCase. Its functions, which a config may name as well, are not: one of them loads
+    # models. The name of a registered object contains ">", and takes precedence over Keras' own of that name.
     known = isinstance(name, str) and (name in _PLAIN_VALUES or (name.isidentifier() and name[0].isupper()))
     if not known or registered not in (None, name) or not _of_keras(node.get("module")) or name in _CODE:
         raise Refusal(
-            f"The 'network' parameter holds {str(name)[:60]!r}, which is code of its own rather than a layer of Keras; "
+            f"The 'network' parameter holds {str(name)[:60]!r}, which is custom code rather than a layer of Keras; "
             "use Keras' built-in layers only."
         )
     if name in _READERS_OF_FILES:
         raise Refusal(
-            f"The 'network' parameter holds {name!r}, which reads words from files and is no layer for images; leave "
-            "it out."
+            f"The 'network' parameter holds {name!r}, which reads words from files and is not for images; leave it out."
         )
 
 

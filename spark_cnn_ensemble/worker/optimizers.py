@@ -1,7 +1,8 @@
-"""The step of an optimizer, and the precision that it is computed in; called by training.
+"""The part of a training step that changes the weights.
 
-An optimizer has a `state`, the variables to reset for another member, and is called with gradients (None where there is
-none), the number of the step from 0, and the learning rate.
+An optimizer has a `state`, the variables to reset for the next member. It is called with gradients (None where a
+variable has none), the number of the step from 0, and the learning rate. `compute_in_bfloat16` sets the precision that
+the gradients are computed in. Called by `trainer`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ _ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras
 
 
 class FusedAdam:
-    """Adam as one TensorFlow operation a variable; the same update as keras.optimizers.Adam."""
+    """Adam as one TensorFlow operation per variable; the same update as keras.optimizers.Adam.
+
+    Source: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    """
 
     def __init__(self, variables: list[Any]) -> None:
         import tensorflow as tf
@@ -57,7 +61,7 @@ class KerasOptimizer:
 
 
 def compute_in_bfloat16(network: Any) -> None:
-    """Mixed precision: weights stay float32, and so does the last layer, whose probabilities the loss is made of."""
+    """Mixed precision: weights stay float32, and so does the last layer, which gives the probabilities."""
     import keras
 
     def leaves(model: Any) -> Iterator[Any]:

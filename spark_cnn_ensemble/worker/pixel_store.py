@@ -1,6 +1,6 @@
-"""Blocks of pixels as they arrive: in memory up to a limit, past it in a file on the task's local disk.
+"""Blocks of pixels as they arrive: in memory up to a limit, then in a file on the task's local disk.
 
-Called by `worker.bag`. The file has no name: the system takes it back when the process ends, however it ends.
+The file has no name, so the system removes it when the process ends, however it ends. Called by `bag`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spark_cnn_ensemble.worker.pixels import narrowest
 from spark_cnn_ensemble.worker.refusal import Refusal
 
 _NOTHING = np.empty(0, np.uint8)
-COPY_BYTES = 8 << 20  # what is copied at once between disk and memory
+COPY_BYTES = 8 << 20  # copied at once between disk and memory
 
 
 def local_folders() -> list[str]:
@@ -33,9 +33,9 @@ class PixelStore:
     shape : tuple of int
         Height, width and channels.
     limit : int, optional
-        Bytes to keep in memory; what exceeds them goes to a file. None: no limit.
+        Bytes to keep in memory; more goes to a file. None: no limit.
     folders : sequence of str, optional
-        Where the file may be, tried in turn; None: Spark's local directories.
+        Where the file may be, tried in order; None: Spark's local directories.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class PixelStore:
         Raises
         ------
         Refusal
-            They do not fit in memory, and not on disk either.
+            They fit neither in memory nor on disk.
         """
         block = narrowest(block)
         if block.dtype != self._type and len(block):
@@ -116,7 +116,7 @@ class PixelStore:
             self._blocks = [block.astype(np.float32) for block in self._blocks]
             return
         if self._file is None:
-            self._spill()  # as bytes: as floats they would take four times the limit first
+            self._spill()  # as bytes: as floats they would first take four times the limit
         assert self._file is not None
         narrow = self._file
         self._open("")
@@ -124,14 +124,14 @@ class PixelStore:
             self._write(np.frombuffer(data, np.uint8).astype(np.float32))
 
     def _open(self, reason: str) -> None:
-        """Begin a file in the first folder that lets us."""
+        """Open a file in the first folder that allows it."""
         while self._folders:
             try:
                 self._file = tempfile.TemporaryFile(dir=self._folders[0], buffering=0)  # noqa: SIM115 - lives on
                 return
             except OSError as error:
                 reason = f"{self._folders.pop(0)}: {error.strerror}"
-        raise Refusal(_no_room(reason or "Spark named none"))
+        raise Refusal(_no_room(reason or "Spark named no folder"))
 
     def _write(self, block: np.ndarray | bytes) -> None:
         data = memoryview(block if isinstance(block, bytes) else block.tobytes())
@@ -140,7 +140,7 @@ class PixelStore:
             try:
                 data = data[self._file.write(data) :]
             except OSError as error:
-                # This folder is full: what it holds goes to the next one.
+                # This folder is full: its file moves to the next one.
                 full = self._file
                 self._open(f"{self._folders.pop(0)}: {error.strerror}")
                 for moved in _read(full):
@@ -148,14 +148,14 @@ class PixelStore:
 
 
 def release(images: np.ndarray) -> None:
-    """Give back the memory of a file's map: else what was read of it would count as this process's, as YARN counts."""
+    """Release the pages of a file's map that were read: YARN would count them as this process's memory."""
     mapped = getattr(images, "_mmap", None)
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _read(file: IO[bytes]) -> Iterator[bytes]:
-    """All that is in a file, which is closed afterwards."""
+    """The content of a file, which is closed afterwards."""
     with file:
         file.seek(0)
         while data := file.read(COPY_BYTES):

@@ -1,6 +1,6 @@
-"""A cell of features -> pixels: one block of numpy a batch, whatever the column's form.
+"""Cells of features -> one block of pixels per batch, whatever the column's form.
 
-Called for training and for scoring. Which form a column has is decided on the driver (`spark_cnn_ensemble.rows`).
+The driver decides a column's form (`rows.columns`). Called by training and scoring.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def is_encoded(data: bytes, size: int) -> bool:
 
 
 def encoded_shape(data: bytes) -> tuple[int, int, int]:
-    """Height, width and channels that the header of a PNG or JPEG tells.
+    """Height, width and channels from the header of a PNG or JPEG.
 
     Raises
     ------
     OSError
-        The bytes are no image that Pillow can read.
+        Pillow cannot read the bytes.
     """
     with _open(data) as image:
         channels = 1 if image.mode in ("1", "L", "I", "I;16", "F") else 4 if image.mode == "RGBA" else 3
@@ -63,12 +63,12 @@ def encoded_shape(data: bytes) -> tuple[int, int, int]:
 
 
 def _open(data: bytes) -> Any:
-    """A PNG or JPEG as a Pillow image, of which only the header is read."""
+    """A PNG or JPEG as a Pillow image; only its header is read."""
     from PIL import Image
 
     try:
         return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-    except Exception:  # Pillow raises many kinds for damaged files, and some of its messages tell addresses in memory
+    except Exception:  # Pillow raises many kinds for damaged files, and some messages contain memory addresses
         raise OSError("its header cannot be read") from None
 
 
@@ -84,10 +84,9 @@ def to_pixels(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, di
     Returns
     -------
     block : numpy.ndarray
-        Shape (n, height, width, channels), of the cells' own type (uint8 for bytes, and for floats that all are whole
-        numbers of 0 to 255); zeros where a cell cannot be used.
+        Shape (n, height, width, channels), of the cells' own type (uint8 for bytes); zeros where a cell is unusable.
     faults : dict of int to str
-        For each cell that cannot be used, what is wrong with it.
+        What is wrong with each unusable cell, by its index.
     """
     if pixels.form == "array":
         block, faults = _stack_arrays(cells, pixels.size)
@@ -111,7 +110,7 @@ def _stack_arrays(cells: Sequence[Any], size: int) -> tuple[np.ndarray, dict[int
     if block.dtype == object:
         block = np.array([[np.nan if number is None else number for number in row] for row in block], np.float32)
     if block.dtype.kind == "f":
-        # A sum is finite exactly when no summand is NaN or infinite (or it overflows, which is then looked at).
+        # A sum is finite if no summand is NaN or infinite; where it is not, each number is checked.
         with np.errstate(invalid="ignore"):
             sums = block.sum(axis=1, dtype=np.float64)
         for index in np.flatnonzero(~np.isfinite(sums)):
@@ -139,7 +138,7 @@ def _stack_bytes(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray,
             block[index] = np.frombuffer(data, np.uint8)
         else:
             faults[index] = (
-                f"has {len(data)} bytes that are no PNG or JPEG, where height*width*channels = {pixels.size} were "
+                f"has {len(data)} bytes that are not a PNG or JPEG, where height*width*channels = {pixels.size} were "
                 "expected"
             )
     return block, faults
@@ -151,14 +150,14 @@ def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
     height, width, channels = shape
     try:
         with _open(data) as image:
-            # The size is read from the header before a pixel is decoded: no decompression bomb goes off here.
+            # The header's size is checked before a pixel is decoded, so a decompression bomb is never inflated.
             if (image.height, image.width) != (height, width):
                 raise Refusal(
                     f"is an image of {image.height}x{image.width} pixels where {height}x{width} were expected"
                 )
             if channels not in _MODES:
-                raise Refusal(f"is an encoded image, which cannot give {channels} channels")
-            if image.mode.startswith("I"):  # 16 bits of gray, of which convert() would cut off what is above 255
+                raise Refusal(f"is an encoded image, which cannot be decoded to {channels} channels")
+            if image.mode.startswith("I"):  # 16 bits of grey; convert() would clip values above 255
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             return np.asarray(image.convert(_MODES[channels]), np.uint8).reshape(-1)
     except Refusal:
@@ -177,7 +176,7 @@ def narrowest(block: np.ndarray) -> np.ndarray:
 
 def _fits_byte(block: np.ndarray) -> bool:
     if not block.size:
-        return True  # else a batch of which no row is kept would make the whole bag float
+        return True  # a batch without rows must not make the whole bag float
     if block.min() < 0 or block.max() > 255:
         return False
     return block.dtype.kind in "iu" or bool(np.array_equal(block, np.rint(block)))

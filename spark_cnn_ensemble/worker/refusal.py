@@ -1,4 +1,8 @@
-"""The exceptions by which a worker refuses its rows or its result, and how they cross Spark to the driver."""
+"""Refusals and their way from a worker through Spark to the driver.
+
+Workers raise `Refusal`; Spark reports it as text inside an error of its own; `refusing_in_python` finds the sentence
+there. Called wherever the driver starts a job.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# A worker's traceback ends with the class; Spark's raise_error, which `rows.refusing` uses, names its own condition.
+# A worker's traceback ends with the class. `rows.columns.refusing` uses Spark's raise_error, which has its own prefix.
 _IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.(?:Refusal|Divergence): (.+)")
 _RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
 
@@ -14,7 +18,7 @@ _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
 
 
 class Refusal(ValueError):
-    """Input that cannot be used: one sentence that names the param, the column or the row, and the remedy."""
+    """Unusable input: one sentence that names the param, column or row, and the remedy."""
 
 
 class Divergence(Refusal):
@@ -22,14 +26,14 @@ class Divergence(Refusal):
 
 
 def refusal_in(text: str) -> str | None:
-    """The sentence of the `Refusal` in a traceback that Spark carried as text; None where there is none."""
-    found = _IN_TRACE.search(text) or _RAISED_BY_SPARK.search(text)
-    return found.group(1).strip() if found else None
+    """The sentence of the `Refusal` in an error text of Spark's; None if it holds no refusal."""
+    match = _IN_TRACE.search(text) or _RAISED_BY_SPARK.search(text)
+    return match.group(1).strip() if match else None
 
 
 @contextmanager
 def refusing_in_python() -> Iterator[None]:
-    """Turn the refusal inside an error of Spark into a ValueError of that one sentence."""
+    """Turn a refusal inside an error of Spark's into a ValueError with that one sentence."""
     try:
         yield
     except Exception as error:
@@ -40,6 +44,6 @@ def refusing_in_python() -> Iterator[None]:
         if missing:
             raise ModuleNotFoundError(
                 f"Spark's Python workers have no module {missing.group(1)}; set the environment variable "
-                "PYSPARK_PYTHON, before Spark is started, to a Python that has spark_cnn_ensemble and what it needs."
+                "PYSPARK_PYTHON, before Spark is started, to a Python that has spark_cnn_ensemble and its dependencies."
             ) from None
         raise

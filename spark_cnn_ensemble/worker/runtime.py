@@ -1,7 +1,7 @@
-"""TensorFlow's start in this process, with the cores and GPUs that Spark gave its task.
+"""The start of TensorFlow in a process.
 
-TensorFlow fixes its threads at the first operation, so whoever comes first decides. Called by training and scoring on
-executors, and on the driver where a network is needed.
+On executors TensorFlow gets the cores and GPUs that Spark assigned to the task. Called by `training` and
+`loaded_ensemble`, and by the driver where it needs a network.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Any
 
 
 def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = None) -> Any:
-    """Import TensorFlow for this process, without the lines that it writes to stderr while it is imported.
+    """Import TensorFlow in this process, without the lines that it writes to stderr while it is imported.
 
     Parameters
     ----------
     threads : int, optional
-        Threads of an operation. TensorFlow fixes them at its first operation, so the first call of a process decides.
+        Threads per operation. TensorFlow fixes them at its first operation, so the first call in a process decides.
     gpus : sequence of str, optional
-        Addresses of the GPUs that this process may use, none if empty; None leaves TensorFlow's own choice.
+        Addresses of the GPUs that this process may use; empty: no GPU; None: TensorFlow's own choice.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
             import tensorflow as tf
 
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        with suppress(RuntimeError):  # other code has used TensorFlow in this process, and so has chosen its threads
+        with suppress(RuntimeError):  # other code has used TensorFlow in this process, which fixed its threads
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
     return tf
@@ -48,19 +48,19 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
 
 @contextmanager
 def _stderr_closed() -> Iterator[None]:
-    # TensorFlow's C++ writes there before any log level holds; an import that fails still raises.
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    # TensorFlow's C++ writes there before a log level applies; an import that fails still raises.
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)
 
 
 def load_tensorflow_in_task() -> Any:
-    """Import TensorFlow with the cores and GPUs that Spark gave to the running task."""
+    """Import TensorFlow with the cores and GPUs that Spark assigned to the running task."""
     from pyspark import TaskContext
 
     task = TaskContext.get()
@@ -70,8 +70,7 @@ def load_tensorflow_in_task() -> Any:
     fresh = "tensorflow" not in sys.modules
     tf = load_tensorflow(threads=task.cpus(), gpus=gpu.addresses if gpu else [])
     if fresh:
-        # Spark has a worker collect garbage after each task, which takes 0.25 s where TensorFlow's 400,000 objects are
-        # looked at each time.
+        # Spark collects garbage after each task, which takes 0.25 s where TensorFlow's 400,000 objects are visited.
         gc.collect()
         gc.freeze()
     return tf

@@ -1,6 +1,6 @@
-"""A batch of features -> the members' votes -> the columns that a model gives.
+"""A batch of features -> the members' votes -> the columns that a model adds.
 
-`vote_batches` is what Spark runs for `transform`; the model runs the same on the driver for a single vector.
+Spark runs `vote_batches` for `transform`; the model calls `vote_once` on the driver for a single vector.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
-_POOL_BYTES = 64 << 20  # of float32 pixels of rows that are decided together
+_POOL_BYTES = 64 << 20  # float32 pixels of the rows that are decided together
 
 
 def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
-    """Score batches of cells; the output is as long as the input, but may be cut elsewhere.
+    """Score batches of cells; the output has as many rows as the input, in batches of other sizes.
 
     Parameters
     ----------
@@ -31,22 +31,22 @@ def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: Wei
         Cells of the features column.
     plan : VotingPlan
     weights_of : callable
-        Gives a member's packed weights.
+        A member -> its packed weights.
 
     Yields
     ------
     pandas.DataFrame
-        The plan's outputs; nulls for rows that cannot be scored.
+        The plan's outputs; null for rows that cannot be scored.
     """
     ensemble = None
     for images, faults in _blocks(batches, plan):
         if ensemble is None:
             ensemble = load_ensemble(plan, weights_of)
-        found = _decision(ensemble, images, plan) if plan.may_stop_early else _votes(ensemble, images, plan)
-        found["prediction"][list(faults)] = np.nan
+        columns = _decision(ensemble, images, plan) if plan.may_stop_early else _votes(ensemble, images, plan)
+        columns["prediction"][list(faults)] = np.nan
         if "uncertainty" in plan.outputs:
-            found["uncertainty"] = np.where(np.isnan(found["prediction"]), np.nan, entropy(found["probability"]))
-        yield pd.DataFrame({name: _cells(found[name], faults) for name in plan.outputs})
+            columns["uncertainty"] = np.where(np.isnan(columns["prediction"]), np.nan, entropy(columns["probability"]))
+        yield pd.DataFrame({name: _cells(columns[name], faults) for name in plan.outputs})
 
 
 def _votes(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
@@ -67,17 +67,22 @@ def _decision(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) ->
 
 
 def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> np.ndarray:
-    """The majority's class of each image: `majority`'s prediction, by as few votes as are sure to give the same.
+    """The prediction of `majority` for each image, from as few votes as are certain to give it.
 
-    An image is decided when its leading class is ahead by more votes than are still to come: only then can they not
-    even make a tie of it. Those that are not are gathered into fewer blocks.
+    An image is decided when its leading class is ahead by more votes than are still to come, so that not even a tie is
+    possible. The undecided images are gathered into fewer blocks.
 
     Parameters
     ----------
     images : numpy.ndarray
         Shape (n, height, width, channels).
     plan : VotingPlan
-        It `may_stop_early`.
+        One that `may_stop_early`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,).
     """
     counts, softmax = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
     undecided = np.arange(len(images))
@@ -89,7 +94,7 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
             softmax[rows] += output
         to_come = len(ensemble) - member - 1
         if to_come > member:
-            continue  # not even a class that has all votes is ahead by more
+            continue  # not even a class with all votes so far is that far ahead
         ranked = np.partition(counts[undecided], -2, axis=1)
         undecided = undecided[ranked[:, -1] - ranked[:, -2] <= to_come]
         if not len(undecided):
@@ -102,7 +107,7 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
 def _gather(
     ensemble: LoadedEnsemble, images: np.ndarray, rows: np.ndarray, block_rows: int
 ) -> list[tuple[np.ndarray, Any]]:
-    """Blocks of the images at `rows`, each with the rows that are in it."""
+    """The images at `rows` in blocks, each with the indices of its rows."""
     parts = [rows[begin : begin + block_rows] for begin in range(0, len(rows), block_rows)]
     return [(part, ensemble.block(images[part])) for part in parts]
 
@@ -131,7 +136,7 @@ def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tupl
 
 
 def _blocks(batches: Iterable[pd.Series], plan: VotingPlan) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
-    """Recut batches of any size into multiples of the plan's block; only the last may be another size."""
+    """Recut batches of any size into multiples of the plan's block; only the last may have another size."""
     cells: list[Any] = []
     for series in batches:
         cells.extend(series)
@@ -144,7 +149,7 @@ def _blocks(batches: Iterable[pd.Series], plan: VotingPlan) -> Iterator[tuple[np
 
 
 def read_pixels(cells: Sequence[Any], plan: VotingPlan) -> tuple[np.ndarray, dict[int, str]]:
-    """See `to_pixels`; refuses cells that cannot be scored where the plan does."""
+    """See `to_pixels`; refuses cells that cannot be scored, if the plan says so."""
     images, faults = to_pixels(cells, plan.pixels)
     if faults and plan.refuse_invalid:
         raise Refusal(

@@ -1,7 +1,7 @@
-"""A bag -> trained weights: a network with its compiled steps.
+"""A bag -> trained weights.
 
 A process builds and traces a `Trainer` once per program and resets it for each further member, so that a member does
-not depend on what the process trained before. TensorFlow is imported inside functions. Called by `training`.
+not depend on what the process trained before. Called by `training`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, comp
 from spark_cnn_ensemble.worker.refusal import Divergence
 from spark_cnn_ensemble.worker.training_plan import Program, TrainingPlan
 
-_CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
+CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
 
 
 @functools.lru_cache(maxsize=2)
 def trainer_of(program: Program) -> Trainer:
+    """The trainer of a program, which this process keeps."""
     return Trainer(program)
 
 
@@ -40,8 +41,8 @@ class Trainer:
         self._trainable = [variable.value for variable in variables]
         fused = program.optimizer == "adam"
         self._step: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
-        # As many rows at once as scoring has, by the size of an image.
-        self._validation_batch = min(500, max(8, _CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
+        # Rows per call; fewer for larger images, as in scoring.
+        self._validation_batch = min(500, max(8, CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
         self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
         self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
@@ -58,21 +59,26 @@ class Trainer:
         return tf.function(self._run_evaluation, [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2])
 
     def _examples(self, images: Any) -> list[Any]:
-        """Any number of examples: told beforehand, so that no bag's size makes TensorFlow trace again."""
+        """Signature for any number of examples, so that TensorFlow traces once for bags of all sizes."""
         import tensorflow as tf
 
         shape = [None, *self.program.architecture.input_shape]
         return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
     def train(self, bag: Bag, plan: TrainingPlan) -> tuple[list[np.ndarray], dict[str, list[float]]]:
-        """Train a member from fresh weights, by a plan of this program.
+        """Train a member from fresh weights, by a plan with this program.
+
+        Raises
+        ------
+        Divergence
+            A loss or the weights are not finite.
 
         Returns
         -------
         weights : list of numpy.ndarray
             In the order of `keras.Model.weights`.
         history : dict of str to list of float
-            Per epoch: loss, accuracy, and val_loss, val_accuracy where there are validation rows.
+            Per epoch: loss and accuracy; val_loss and val_accuracy if there are validation rows.
         """
         seed = plan.member_seed(bag.member)
         self._reset(seed, bag.training)
@@ -114,7 +120,7 @@ class Trainer:
     def _record(
         self, history: dict[str, list[float]], prefix: str, measured: Any, count: int, member: int, epoch: int
     ) -> None:
-        # Divided here: the graph would round by whether it was traced for this number of rows or for any.
+        # Divided outside the graph, which rounds differently when it is traced for a fixed number of rows.
         loss, accuracy = (float(total) / count for total in measured)
         if not np.isfinite(loss):
             raise Divergence(_diverged(member, f"its {prefix}loss is {loss}", epoch + 1))
@@ -124,7 +130,7 @@ class Trainer:
     def _reset(self, seed: int, training: Examples) -> None:
         import keras
 
-        # A fresh copy, not the initializers, says what the weights begin with: it holds for any custom network.
+        # Initial weights come from a copy of the network, not from initializers: this works for any custom network.
         keras.utils.set_random_seed(seed)
         fresh = build_network(self.program.architecture)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
@@ -177,7 +183,7 @@ class Trainer:
         return total_loss, total_right
 
     def _factor(self, step: Any, last_step: Any) -> Any:
-        """Of the learning rate, by the schedule."""
+        """The schedule's factor of the learning rate."""
         import tensorflow as tf
 
         done = tf.cast(step, tf.float32) / tf.cast(last_step, tf.float32)
@@ -196,13 +202,13 @@ def _diverged(member: int, what: str, epoch: int) -> str:
 
 
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Images, labels and weights in an order, some whole batches at a time, so that a bag on disk stays there.
+    """Images, labels and weights in an order, a few whole batches at a time, so that a bag on disk stays there.
 
     Weights are divided by their mean over the order, so that they do not scale the learning rate.
     """
     weights = np.ones(len(examples), np.float32)
     if examples.weights is not None and len(examples):
-        times = np.bincount(order, minlength=len(examples))  # an order sums alike however it is shuffled
+        times = np.bincount(order, minlength=len(examples))  # so that the sum is the same however the order is shuffled
         mean = max((examples.weights * times.astype(np.float64)).sum() / len(order), np.finfo(np.float32).tiny)
         weights = (examples.weights / mean).astype(np.float32)
     step = _rows_at_once(examples.images, batch_size)
@@ -212,7 +218,7 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
 
 
 def _rows_at_once(images: np.ndarray, batch_size: int) -> int:
-    return batch_size * max(1, _CHUNK_BYTES // (batch_size * images.itemsize * math.prod(images.shape[1:])))
+    return batch_size * max(1, CHUNK_BYTES // (batch_size * images.itemsize * math.prod(images.shape[1:])))
 
 
 def _cross_entropy(target: Any, output: Any) -> Any:
@@ -228,12 +234,12 @@ def _number_right(target: Any, output: Any) -> Any:
 
 
 def _mean_and_variance(examples: Examples) -> list[np.ndarray]:
-    """Mean and variance of each channel; variance 1 where a channel is constant."""
+    """Mean and variance of each channel (channels,), float32; variance 1 where a channel is constant."""
     images = examples.images
     channels = images.shape[-1]
-    step = max(1, _rows_at_once(images, 1) // 8)  # as what is made of a number takes 8 bytes
+    step = max(1, _rows_at_once(images, 1) // 8)  # float64 takes 8 bytes per number
     chunks = [np.arange(begin, min(begin + step, len(examples))) for begin in range(0, len(examples), step)]
-    if images.dtype == np.uint8:  # by counting, which is exact
+    if images.dtype == np.uint8:  # counting is exact
         values = np.arange(256, dtype=np.float64)
         counts = np.zeros((channels, 256), np.int64)
         for chunk in chunks:

@@ -1,7 +1,6 @@
-"""A partition of rows -> a trained member.
+"""A partition of rows -> a trained member, as rows that travel to the driver.
 
-`train_members` is what Spark runs, one task a member. A process builds a network and traces its training once, and
-resets it for each further member of a plan with the same program. TensorFlow is imported inside functions.
+Spark runs `train_members`, one task per member. The training itself is in `trainer`.
 """
 
 from __future__ import annotations
@@ -22,18 +21,18 @@ from spark_cnn_ensemble.worker.trainer import trainer_of
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
-# `plan` numbers the plans that members are trained by in one job.
-# A member's weights in parts of `PART_BYTES` (its report, as JSON, comes with part 0), then its share of the
-# out-of-bag sample, an image a row, whose `part` is null and whose `bytes` are its pixels, uint8 or float32.
+# What a task sends to the driver. First the member's weights, one part of `PART_BYTES` per row; its report, as JSON, is
+# in part 0. Then its share of the out-of-bag sample, one image per row: `part` is null, and `bytes` are the pixels,
+# uint8 or float32. `plan` is the index of the plan, where one job trains by several.
 TRAINED_SCHEMA = "plan int, member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
 _TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "ticket", "label")
 
 REPORTED = {
     *("member", "rows", "examples", "validationRows", "skippedRows", "classCounts", "fingerprint", "spilled"),
     *("retries", "seconds", "size", "sha256"),
-}  # what the report of a member tells, beside its history or its failure
+}  # fields of a member's report, in addition to its history or its failure
 
-_SAMPLE_BYTES = 16 << 20  # of the sample that leave in one frame
+_SAMPLE_BYTES = 16 << 20  # of the sample in one frame
 
 Report = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((plan, member), training accuracy)
 
@@ -41,17 +40,18 @@ Report = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((
 def train_members(
     frames: Iterable[pd.DataFrame], plans: Sequence[TrainingPlan], members: Sequence[int], report: Report | None = None
 ) -> Iterator[pd.DataFrame]:
-    """Train the member whose bag is this partition, by the plan that it is to be trained by here.
+    """Train the member that this partition is for, by the plan that it is for.
 
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
         Columns `BAG_COLUMNS`.
     plans : sequence of TrainingPlan
+        One per model that the job trains.
     members : sequence of int
-        The member of each partition of the first plan; those of the next plans follow, in the same order.
+        The member of each partition of the first plan; the partitions of further plans follow in the same order.
     report : callable, optional
-        Called when a member is done.
+        Called when a member is done; the accuracy is NaN if it diverged.
 
     Yields
     ------
@@ -67,25 +67,33 @@ def train_members(
     bag = collect_bag(frames, member, plan.rules)
     table = train_member(bag, plan, task.attemptNumber())
     if report is not None:
-        made = json.loads(table["report"].iloc[0])
-        report([((index, member), made["history"]["accuracy"][-1] if "failure" not in made else math.nan)])
+        outcome = json.loads(table["report"].iloc[0])
+        accuracy = math.nan if "failure" in outcome else outcome["history"]["accuracy"][-1]
+        report([((index, member), accuracy)])
     yield table.assign(plan=np.int32(index))
-    if not index:  # the bags of all plans are the same, and so is the sample
+    if not index:  # all plans have the same bags, and so the same sample
         yield from sample_tables(bag)
 
 
 def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
-    """Train one member; the rows of `TRAINED_SCHEMA` that hold it.
+    """Train one member.
 
     Parameters
     ----------
+    bag : Bag
+    plan : TrainingPlan
     attempt : int
-        How often this task was tried before.
+        Number of earlier attempts of this task.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `TRAINED_SCHEMA` that hold the member; its weights are empty if it diverged.
 
     Raises
     ------
     Refusal
-        There is nothing to validate on though the plan needs it, or the member diverged and that is not kept.
+        The plan needs rows to validate on and there are none, or the member diverged and the plan does not keep that.
     """
     _check_validation(bag.validation, plan)
     load_tensorflow_in_task()
@@ -115,7 +123,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
 
 
 def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:
-    """Rows of `TRAINED_SCHEMA`, null where no column is given."""
+    """Rows of `TRAINED_SCHEMA`, null in columns that are not given."""
     nothing = [None] * rows
     filled = {name: pd.Series(columns.get(name, nothing), dtype=object) for name in _TRAINED_COLUMNS}
     return pd.DataFrame({**filled, "plan": np.int32(0), "member": np.int32(member)})

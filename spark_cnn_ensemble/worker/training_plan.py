@@ -1,6 +1,7 @@
-"""The plan by which a worker trains a member: plain values, the same for every member of a fit.
+"""The settings that a worker trains members by.
 
-The estimator makes it from its Params; checkpoints hold its fields by name. Called by training.
+Plain values, the same for all members of a fit. The estimator makes the plan from its Params, and a checkpoint stores
+its fields by name. `training` and `trainer` read it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,24 @@ from spark_cnn_ensemble.worker.network import Architecture
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What the graph of a training step is made of."""
+    """The settings that decide the graph of a training step.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    batch_size : int
+        Rows per step.
+    optimizer : str
+        The name of a Keras optimizer.
+    learning_rate_schedule : {"constant", "linear", "cosine"}
+        How the learning rate falls to 0 over the steps of a member; "constant": it does not.
+    random_shift : int
+        Pixels, in each direction.
+    random_flip : bool
+        Whether each image is mirrored left to right with probability 1/2.
+    precision : {"float32", "bfloat16"}
+        Of the computation; weights are float32.
+    """
 
     architecture: Architecture
     batch_size: int
@@ -27,9 +45,19 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingPlan(Program):
-    """Everything a worker must know to train a member: plain values, the same for all members of a fit.
+    """Everything a worker must know to train a member, the same for all members of a fit.
 
-    With `keep_diverged`, a member that diverges is reported as such; else it fails the job.
+    Parameters
+    ----------
+    rules : BagRules
+    epochs : int
+    learning_rate : float
+        Before the schedule.
+    early_stopping_patience : int
+        Epochs without a lower validation loss after which training stops; 0: never.
+    seed : int
+    keep_diverged : bool
+        Whether a member that diverges is reported; if not, it fails the job.
     """
 
     rules: BagRules
@@ -41,10 +69,10 @@ class TrainingPlan(Program):
 
     @property
     def program(self) -> Program:
-        """What plans have in common that train by the same graph."""
+        """The settings that plans with the same graph have in common."""
         return Program(**{field.name: getattr(self, field.name) for field in fields(Program)})
 
     def member_seed(self, member: int) -> int:
-        """The seed, 0 <= seed < 2**31, of one member's weights, row order and augmentation."""
+        """The seed, in [0, 2**31), of one member's weights, row order and augmentation."""
         text = f"{self.seed} {member}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "big") >> 1

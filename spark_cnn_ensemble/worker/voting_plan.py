@@ -1,6 +1,7 @@
-"""The plan of a vote: everything a worker must know to score, except the weights.
+"""The settings that a worker scores by.
 
-The model makes it from its Params; scoring, evaluation and the decision read it.
+Plain values; the members' weights travel apart from them. The model makes the plan from its Params, and
+`fit.out_of_bag` for the sample. `scoring`, `evaluation`, `decision` and `loaded_ensemble` read it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from dataclasses import dataclass
 from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 
-_BLOCK_BYTES = 8 << 20  # float32 pixels that a network gets in one call
+_BLOCK_BYTES = 8 << 20  # float32 pixels per call of a network
 
+# The columns that `scoring.vote_batches` can give, with their types in Spark.
 OUTPUT_TYPES = {
     "rawPrediction": "array<double>",
     "probability": "array<double>",
@@ -23,25 +25,26 @@ OUTPUT_TYPES = {
 
 @dataclass(frozen=True)
 class VotingPlan:
-    """Everything a worker must know to score, but the weights: plain values.
+    """Everything a worker must know to score, except the weights.
 
     Parameters
     ----------
     ensemble_id : str
-        Minted on the driver; the same id always means the same members.
+        Made on the driver; one id always means the same members.
     architectures : tuple of Architecture
         The members' different networks.
     members : tuple of int
         For each member, the index of its network.
     pixels : PixelFormat
+        Of the features column.
     soft : bool
-        Mean of softmax rather than majority.
+        Whether the mean softmax decides rather than the majority.
     thresholds : tuple of float or None
-        The class with the largest probability / threshold is predicted.
+        One per class; the class with the largest probability / threshold is predicted.
     refuse_invalid : bool
-        Whether a row that cannot be scored fails the job; else its prediction is null.
+        Whether a row that cannot be scored fails the job; if not, its prediction is null.
     outputs : tuple of str
-        What `vote_batches` gives, of `OUTPUT_TYPES`.
+        The columns that `vote_batches` gives, keys of `OUTPUT_TYPES`.
     """
 
     ensemble_id: str
@@ -55,21 +58,21 @@ class VotingPlan:
 
     @property
     def schema(self) -> str:
-        """Of what `vote_batches` gives."""
+        """The schema of what `vote_batches` gives."""
         return ", ".join(f"{name} {OUTPUT_TYPES[name]}" for name in self.outputs)
 
     @property
     def block_rows(self) -> int:
-        """Rows that the networks see at once, 8 to 256 by the size of an image.
+        """Rows per call of a network, 8 to 256 by the size of an image.
 
-        The last block is filled up with zeros, so that what a row gives does not depend on the rows beside it: kernels
-        of another shape may round otherwise.
+        The last block is padded with zeros: kernels round differently for other shapes, and a row's result must not
+        depend on the rows next to it.
         """
         return min(256, max(8, _BLOCK_BYTES // (4 * self.pixels.size)))
 
     @property
     def may_stop_early(self) -> bool:
-        """Whether a row's further votes are of no use once they cannot change its majority."""
+        """Whether a row needs no further votes once they cannot change its majority."""
         return self.outputs == ("prediction",) and not self.soft and self.thresholds is None
 
     @property

@@ -1,7 +1,8 @@
-"""A member's weights as bytes: packed, checked without trust, and cut into parts.
+"""A member's weights as bytes.
 
-Packed weights are an npz file of the arrays of `keras.Model.weights`, in their order. They are what a saved model
-holds, so nothing here unpickles, and no memory is taken for what a file only claims. Called on both sides.
+Packed weights are an npz file of the arrays of `keras.Model.weights`, in their order. They may come from a saved model
+that anyone wrote, so nothing here unpickles or takes memory for what a file merely claims. Called by workers and by the
+driver. `loaded_ensemble` checks whether weights fit a network.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ import pandas as pd
 
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-PART_BYTES = 4 << 20  # weights travel and are stored in parts of this size, so that no JVM heap holds an ensemble
+PART_BYTES = 4 << 20  # weights travel and are stored in such parts, so that no JVM heap holds an ensemble
 PARTS_SCHEMA = "member int, part int, bytes binary"
 
 WeightsOf = Callable[[int], bytes]  # member -> its packed weights
 
 
 def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
-    """A member's weights, in the order of `keras.Model.weights`, as the bytes of an npz file."""
+    """The arrays of a member, in the order of `keras.Model.weights`, as the bytes of an npz file."""
     file = io.BytesIO()
     named: dict[str, Any] = {f"{index:04d}": array for index, array in enumerate(weights)}
     np.savez(file, **named)
@@ -33,7 +34,7 @@ def pack_weights(weights: Sequence[np.ndarray]) -> bytes:
 
 
 def unpack_weights(data: bytes) -> list[np.ndarray]:
-    """The inverse of `pack_weights`; never unpickles, and takes no more memory than the bytes themselves have.
+    """The inverse of `pack_weights`; never unpickles, and takes no more memory than the bytes themselves.
 
     Raises
     ------
@@ -49,12 +50,12 @@ def unpack_weights(data: bytes) -> list[np.ndarray]:
 
 
 def check_packed(data: bytes) -> list[str]:
-    """The names of the arrays in packed weights, after a look at each one's header alone.
+    """The names of the arrays in packed weights, from a check of the headers alone.
 
     Raises
     ------
     Refusal
-        The bytes are not what `pack_weights` makes.
+        The bytes are not the output of `pack_weights`.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -62,7 +63,7 @@ def check_packed(data: bytes) -> list[str]:
             names = [f"{index:04d}.npy" for index in range(len(entries))]
             if [entry.filename for entry in entries] != names:
                 raise ValueError("its arrays are not numbered")
-            # Entries may claim the same bytes of the file; each by itself would look harmless.
+            # Several entries may claim the same bytes of the file, each of them harmless by itself.
             if sum(entry.file_size for entry in entries) > len(data):
                 raise ValueError("its arrays claim more bytes than there are")
             for entry in entries:
@@ -73,12 +74,12 @@ def check_packed(data: bytes) -> list[str]:
 
 
 def _damaged(error: Exception) -> str:
-    told = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-    return f"A member's weights are damaged ({told}); save the model again."
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+    return f"A member's weights are damaged ({reason}); save the model again."
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Look at an array's sizes before any memory is taken for it."""
+    """Check an array's sizes before any memory is taken for it."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
         raise ValueError(f"array {entry.filename!r} is compressed")
     with archive.open(entry) as file:
@@ -91,10 +92,10 @@ def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 def _header(file: Any, name: str) -> tuple[tuple[int, ...], np.dtype]:
     version = np.lib.format.read_magic(file)
     if version != (1, 0):
-        raise ValueError(f"array {name!r} is of npy version {version}")
+        raise ValueError(f"array {name!r} has npy version {version}")
     try:
         shape, _, kind = np.lib.format.read_array_header_1_0(file)
-    except Exception:  # its text is parsed as Python's literals, of which any may stand there
+    except Exception:  # its text is parsed as Python literals, and may hold any
         raise ValueError(f"the header of array {name!r} cannot be read") from None
     return shape, kind
 

@@ -5,7 +5,7 @@
 # Tried in this order; `make PYTHON=python3.12 ...` names one.
 PYTHON = python3.11 python3.12 python3.13 python3.10 python3
 PY = .venv/bin/python
-CODE = $(wildcard spark_cnn_ensemble tests benchmarks)
+CODE = $(wildcard spark_cnn_ensemble tests benchmarks docs/conf.py docs/_ext scripts/run-notebooks)
 
 # Spark starts its Python workers by this name; without it, they would be the python3 of PATH.
 export PYSPARK_PYTHON = $(CURDIR)/$(PY)

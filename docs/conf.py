@@ -3,13 +3,13 @@
 import sys
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent / "_ext")]
+from spark_cnn_ensemble import __version__
 
-import spark_cnn_ensemble
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 project = "spark_cnn_ensemble"
 author = "the spark_cnn_ensemble authors"
-version = release = spark_cnn_ensemble.__version__
+version = release = __version__
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -23,6 +23,7 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 
 # Notebooks are shown with the outputs that they keep.
 nb_execution_mode = "off"
+nb_custom_formats = {".ipynb": "notebooks_without_widgets.read"}
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
@@ -34,6 +35,8 @@ numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 # Members that pyspark.ml documents, and types in plain words, have no page here.
 nitpicky = False
+
+toc_object_entries_show_parents = "hide"
 
 html_theme = "pydata_sphinx_theme"
 html_title = "spark_cnn_ensemble"
@@ -56,3 +59,13 @@ html_sidebars = {"getting_started": [], "limits": [], "changelog": [], "params":
 copyright = "the spark_cnn_ensemble authors, Apache-2.0"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def without_spark_versions(app, what, name, obj, options, lines):
+    """Remove Spark's "Added in version 1.3.0", which reads as a version of this package."""
+    lines[:] = [line for line in lines if not line.lstrip().startswith((".. versionadded::", ".. versionchanged::"))]
+
+
+def setup(app):
+    """Follow every docstring that is shown."""
+    app.connect("autodoc-process-docstring", without_spark_versions)

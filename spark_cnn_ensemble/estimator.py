@@ -149,8 +149,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
         if len(set(folders)) < len(folders):
             raise ValueError(
-                "The 'checkpointDir' parameter is the same for several param maps, but a folder belongs to one fit; set "
-                "a folder of its own for each map, or none."
+                "The 'checkpointDir' parameter is the same for several param maps, but a folder belongs to one fit; "
+                "set a folder of its own for each map, or none."
             )
         groups: dict[str, list[int]] = {}
         for index, classifier in enumerate(classifiers):

@@ -388,8 +388,8 @@ def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
 def _check(votes: VoteStatistics | None) -> None:
     if votes is None or not votes.rows:
         raise ValueError(
-            "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and choose bags that "
-            "leave rows out, or pass the result of model.evaluate(dataset) on labelled rows."
+            "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and choose bags "
+            "that leave rows out, or pass the result of model.evaluate(dataset) on labelled rows."
         )
 
 

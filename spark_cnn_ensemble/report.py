@@ -211,7 +211,7 @@ def _training(summary: FitResult) -> str:
             (
                 functools.partial(plots.learning_curves, summary, "accuracy"),
                 "Accuracy by epoch.",
-                "As measured while training; the dotted line is the out-of-bag estimate for the whole vote, if there is one.",
+                "As measured while training. The dotted line is the out-of-bag estimate of the vote, if there is one.",
             ),
         ]
     )
@@ -222,7 +222,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
         (
             functools.partial(plots.confusion_matrix, votes, class_names),
             "Rows by label and prediction.",
-            "Right predictions are on the diagonal; the stronger the shade of another cell, the more rows are wrong in that way.",
+            "Right predictions are on the diagonal. The stronger the shade of another cell, the more such errors.",
         )
     ]
     if len(votes.memberAccuracies) > 1:
@@ -235,7 +235,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
             (
                 functools.partial(plots.coverage, votes),
                 "Accuracy if doubtful rows are sent to people.",
-                "The vote decides only the rows with the most agreement: the fewer it decides, the more often it is right.",
+                "The vote decides the rows with most agreement: the fewer it decides, the more often it is right.",
             ),
             (
                 functools.partial(plots.reliability, votes),

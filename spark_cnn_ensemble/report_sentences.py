@@ -110,7 +110,8 @@ def _on_confusion(votes: VoteStatistics, names: Sequence[str]) -> str:
         f"{_count(int(matrix[label].sum()), 'row')})"
         for label, taken in pairs
     ]
-    return f"The most frequent errors: {_joined(text)}. In all, {_count(int(errors.sum()), 'row')} {_was(int(errors.sum()))} predicted wrongly."
+    wrong = int(errors.sum())
+    return f"The most frequent errors: {_joined(text)}. In all, {_count(wrong, 'row')} {_was(wrong)} predicted wrongly."
 
 
 def _on_agreement(votes: VoteStatistics) -> str:

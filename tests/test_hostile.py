@@ -607,7 +607,7 @@ PLACES = [
 def test_a_network_is_made_of_keras_own_layers_alone(case):
     for place in PLACES:
         text = refused(read_network_json, wrapped(EVIL[case], place), kind=Refusal)
-        assert "which is code of its own" in text or "reads words from files" in text, (place, text)
+        assert "which is custom code" in text or "reads words from files" in text, (place, text)
 
 
 @pytest.mark.parametrize("case", ["Lambda", "a function that loads models", "words from a file", "an unknown module"])
@@ -622,7 +622,7 @@ def test_an_estimator_refuses_a_network_that_is_not_safe(spark, tmp_path, saved)
     small(inputShape=[2, 2, 1], numClasses=2).save(str(tmp_path / "estimator"))
     edit_json(tmp_path / "estimator", change("paramMap", "network", to=wrapped(EVIL["Lambda"], "a layer")))
     loaded = CNNEnsembleClassifier.load(str(tmp_path / "estimator"))
-    assert "holds 'Lambda', which is code of its own" in refused(loaded.fit, frame)
+    assert "holds 'Lambda', which is custom code" in refused(loaded.fit, frame)
 
 
 def test_a_registered_object_is_not_reached_by_any_name(spark):

@@ -42,7 +42,7 @@ from spark_cnn_ensemble.persistence import write_whole
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 NAN, INF = math.nan, math.inf
-SKIP = r"; correct the row, or set handleInvalid='skip' to leave such rows out\.$"
+SKIP = r"; fix the row, or set handleInvalid='skip' to leave such rows out\.$"
 
 
 def tiny(unset=(), **params):
@@ -157,9 +157,9 @@ FORMS = {
             "null": (None, "is null"),
             "short": (
                 bytes(3),
-                r"has 3 bytes that are no PNG or JPEG, where height\*width\*channels = 4 were expected",
+                r"has 3 bytes that are not a PNG or JPEG, where height\*width\*channels = 4 were expected",
             ),
-            "empty": (b"", r"has 0 bytes that are no PNG or JPEG, where .* = 4 were expected"),
+            "empty": (b"", r"has 0 bytes that are not a PNG or JPEG, where .* = 4 were expected"),
             "another size": (encoded(np.zeros((2, 3))), r"is an image of 2x3 pixels where 2x2 were expected"),
             "truncated PNG": (encoded(NOISE)[:44], r"is a damaged image \(.+\)"),
             "truncated JPEG": (encoded(NOISE, "JPEG")[:-30], r"is a damaged image \(.+\)"),
@@ -525,7 +525,7 @@ def networks():
     second = keras.Input((2, 2, 1))
     two_inputs = keras.Model([image, second], last()(flat()(layers.Add()([image, second])))).to_json()
     code = (
-        r"^The 'network' parameter holds '{}', which is code of its own rather than a layer of Keras; use Keras' "
+        r"^The 'network' parameter holds '{}', which is custom code rather than a layer of Keras; use Keras' "
         r"built-in layers only\.$"
     )
     cannot = (
@@ -619,8 +619,8 @@ def networks():
         "its own rescaling": (
             network_json(layers.Rescaling(1 / 255), flat(), last()),
             r"^The 'network' parameter rescales its input itself \(layer 'rescaling\w*'\) and "
-            r"'standardization' is True, so it would be done twice; set standardization=False or take the "
-            r"layer out\.$",
+            r"'standardization' is True, so the input would be rescaled twice; set standardization=False or remove "
+            r"the layer\.$",
         ),
     }
 
@@ -1007,7 +1007,7 @@ def test_transform_refuses_a_row_when_it_is_scored(spark, scorer, form, fault):
     text = refused_by_job(scored)
     row = r"Row file:/digits/7\.png" if form == "image" and cell is not None else "A row"
     assert re.search(
-        rf"^{row}: column 'features' {said}[^;]*; correct the row, or set handleInvalid='skip' to ", text
+        rf"^{row}: column 'features' {said}[^;]*; fix the row, or set handleInvalid='skip' to ", text
     ), text
 
 
@@ -1015,7 +1015,7 @@ def test_transform_refuses_a_row_when_it_is_scored(spark, scorer, form, fault):
 def test_evaluate_refuses_a_row(spark, scorer, form):
     cell, said = next(iter(list(FORMS[form].faults.values())[1:]))
     text = refused(scorer.evaluate, rows(spark, form, [*FORMS[form].sound, cell]))
-    assert re.search(rf"^(A row|Row [^ ]*): column 'features' {said}[^;]*; correct the row, or set ", text), text
+    assert re.search(rf"^(A row|Row [^ ]*): column 'features' {said}[^;]*; fix the row, or set ", text), text
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -1335,8 +1335,8 @@ def test_fit_tells_why_all_rows_of_a_bag_were_skipped(spark):
     rows = spark.createDataFrame([(0, bad, 0), (1, bad, 1)], "id long, features binary, label int")
     text = refused(tiny(handleInvalid="skip").fit, rows)
     assert re.fullmatch(
-        r"Member 0 has no rows to train on: handleInvalid='skip' has left out all of its bag, the first because column "
-        r"'features' .*3.+; correct the rows, or the params that describe them\.",
+        r"Member 0 has no rows to train on: handleInvalid='skip' left out its whole bag, the first row because column "
+        r"'features' .*3.+; fix the rows, or the params that describe them\.",
         text,
     ), text
 

@@ -1,4 +1,4 @@
-"""The directive `params-table`: every Param of the estimator with its default and meaning, read from the declarations."""
+"""The directive `params-table`: each Param of the estimator with its default and meaning, from the declarations."""
 
 import re
 
@@ -36,9 +36,9 @@ class ParamsTable(SphinxDirective):
         grouped = {mixin for mixins in GROUPS.values() for mixin in mixins}
         for mixin in type(classifier).__mro__:
             own = [name for name in vars(mixin) if name in params]
-            if own and mixin.__module__ == declarations.__name__ and mixin.__name__.startswith("Has"):
-                if mixin.__name__ not in grouped:
-                    raise ExtensionError(f"{mixin.__name__} declares {own}: add it to GROUPS in {__file__}.")
+            declares = own and mixin.__module__ == declarations.__name__ and mixin.__name__.startswith("Has")
+            if declares and mixin.__name__ not in grouped:
+                raise ExtensionError(f"{mixin.__name__} declares {own}: add it to GROUPS in {__file__}.")
         lines += _table(OTHERS, classifier, list(params.values()))
         container = nodes.section()
         source, _ = self.get_source_info()

@@ -67,6 +67,12 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
         If a file is missing.
     ValueError
         If a file is damaged: its uncompressed bytes do not match the SHA-256 in ``SHA256SUMS``.
+
+    Examples
+    --------
+    >>> (x_train, y_train), (x_test, y_test) = load_mnist()
+    >>> x_train.shape, x_test.shape, x_train.dtype
+    ((60000, 28, 28), (10000, 28, 28), dtype('uint8'))
     """
     here = _bundled_mnist() if folder is None else Path(folder)
     sums = here / "SHA256SUMS"
@@ -120,6 +126,12 @@ def load_digits() -> tuple[Arrays, Arrays]:
     ------
     ImportError
         If scikit-learn is not installed.
+
+    Examples
+    --------
+    >>> (x_train, y_train), (x_test, y_test) = load_digits()
+    >>> x_train.shape, int(x_train.max())
+    ((1437, 8, 8), 16)
     """
     try:
         from sklearn.datasets import load_digits as load
@@ -161,6 +173,12 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     -----
     The rows stay in the driver's heap (94 MB for MNIST), which is 1 GB unless ``spark.driver.memory`` says
     otherwise: put larger data into files.
+
+    Examples
+    --------
+    >>> (x_train, y_train), _ = load_digits()
+    >>> to_dataframe(spark, x_train, y_train)
+    DataFrame[id: bigint, features: array<smallint>, label: int]
     """
     images = check_images(x)
     labels = None if y is None else check_labels(y, len(images))

@@ -62,9 +62,12 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
 
     Examples
     --------
-    >>> classifier = CNNEnsembleClassifier(numMembers=5, bagging="subsample", epochs=3, randomShift=2)
-    >>> model = classifier.fit(train)            # doctest: +SKIP
-    >>> model.transform(test).select("prediction")  # doctest: +SKIP
+    >>> classifier = CNNEnsembleClassifier(numMembers=4, epochs=3, learningRate=4e-3, oobSampleSize=300, verbose=0)
+    >>> model = classifier.fit(train)
+    >>> model.transform(test).select("prediction")
+    DataFrame[prediction: double]
+    >>> bool(model.summary.oobAccuracy > 0.5)
+    True
     """
 
     __module__ = "spark_cnn_ensemble"

@@ -22,6 +22,14 @@ class CNNEnsembleEvaluation(VoteStatistics):
     ----------
     skippedRows : int
         Unusable rows that were left out.
+
+    Examples
+    --------
+    >>> evaluation = model.evaluate(test)
+    >>> evaluation.rows, evaluation.confusionMatrix.shape, evaluation.memberAccuracies.shape
+    (360, (10, 10), (3,))
+    >>> bool(evaluation.accuracy > 0.8)
+    True
     """
 
     confusion: np.ndarray

@@ -45,6 +45,12 @@ class MemberSummary:
         Earlier attempts of its task.
     spilled : bool
         Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
+
+    Examples
+    --------
+    >>> member = model.members[0]
+    >>> member.member, member.epochs, member.classes
+    (0, 4, (0, 1, 2, 3, 4, 5, 6, 7, 8, 9))
     """
 
     member: int
@@ -82,26 +88,7 @@ class MemberSummary:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit found out, as a plain record.
-
-    Attributes
-    ----------
-    members : tuple of MemberSummary
-    rows : int
-        Rows read, including those that were left out.
-    skippedRows : int
-        Unusable rows that were left out (handleInvalid="skip").
-    seconds : float
-        Wall time of the fit in seconds.
-    unusedRows : int
-        Rows that are in no bag.
-    resumedMembers : tuple of int
-        Members that were found in checkpointDir and not trained again.
-    missingMembers : dict of int to str
-        Why each member that the model lacks was left out (see minMembers).
-    outOfBag : OutOfBag or None
-        The votes on the out-of-bag sample; None if no sample was drawn, or no row can be out-of-bag.
-    """
+    """What a fit found out, as a plain record; `CNNEnsembleTrainingSummary` documents the attributes."""
 
     members: tuple[MemberSummary, ...] = field(repr=False)
     rows: int

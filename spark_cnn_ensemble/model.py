@@ -44,6 +44,20 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
     votingStrategy is "soft"), probability (vector: rawPrediction over the number of members) and prediction (double);
     a column whose name is set to "" is left out. A tie goes to the tied class with the larger summed softmax, then to
     the lower index. With `thresholds`, the class with the largest probability / threshold is predicted.
+
+    Examples
+    --------
+    >>> scored = model.transform(test)
+    >>> scored.select("label", "prediction").columns
+    ['label', 'prediction']
+    >>> model.numClasses, model.inputShape, len(model.members)
+    (10, [8, 8, 1], 3)
+    >>> model.write().overwrite().save("digits-model")
+    >>> loaded = CNNEnsembleClassificationModel.load("digits-model")
+    >>> loaded.transform(test).exceptAll(scored).count()
+    0
+    >>> loaded.subset([0, 2]).getNumMembers()
+    2
     """
 
     __module__ = "spark_cnn_ensemble"
@@ -207,11 +221,11 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return float(self._vote_on(value)[2][0])
 
     def predictRaw(self, value: Vector) -> Vector:
-        """Votes per class (or summed softmax) for one image, shape (classes,), on the driver; see `predict`."""
+        """Votes per class (or summed softmax), shape (classes,), for one image; `value` and errors as in `predict`."""
         return DenseVector(self._vote_on(value)[0][0])
 
     def predictProbability(self, value: Vector) -> Vector:
-        """Share of votes per class (or mean softmax) for one image, shape (classes,), on the driver; see `predict`."""
+        """Share of votes per class (or mean softmax), shape (classes,); `value` and errors as in `predict`."""
         return DenseVector(self._vote_on(value)[1][0])
 
     def evaluate(self, dataset: DataFrame) -> CNNEnsembleEvaluation:

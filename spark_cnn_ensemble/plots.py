@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+__all__ = [
+    "accuracy_by_size",
+    "confusion_matrix",
+    "coverage",
+    "disagreement",
+    "disputed_rows",
+    "learning_curves",
+    "reliability",
+]
+
 # From the palette of Okabe and Ito, which most colour-blind people can distinguish; the two also differ in lightness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 _FEW_ROWS = 0.1  # of the rows with one voter; ensemble sizes with fewer rows are not drawn
@@ -76,6 +86,12 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
     ------
     ValueError
         The summary has no such measure.
+
+    Examples
+    --------
+    >>> ax = plots.learning_curves(model.summary, "accuracy")
+    >>> ax.get_xlabel()
+    'epoch'
     """
     if metric not in ("loss", "accuracy"):
         raise ValueError(f"metric must be 'loss' or 'accuracy', not {metric!r}.")
@@ -123,6 +139,12 @@ def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ------
     ValueError
         No row was voted on.
+
+    Examples
+    --------
+    >>> ax = plots.accuracy_by_size(model.evaluate(test))
+    >>> ax.get_xlabel()
+    'members that vote'
     """
     _check(votes)
     table = telling_sizes(votes)
@@ -161,6 +183,12 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
     ------
     ValueError
         No row was voted on, or there is not one name for each class.
+
+    Examples
+    --------
+    >>> ax = plots.confusion_matrix(model.evaluate(test))
+    >>> ax.get_ylabel()
+    'label'
     """
     _check(votes)
     matrix = votes.confusionMatrix
@@ -205,6 +233,12 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ------
     ValueError
         No row was voted on, or there is only one member.
+
+    Examples
+    --------
+    >>> ax = plots.disagreement(model.evaluate(test))
+    >>> ax.get_xlabel()
+    'member'
     """
     _check(votes)
     shares = votes.disagreement
@@ -247,6 +281,12 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ------
     ValueError
         No row was voted on.
+
+    Examples
+    --------
+    >>> ax = plots.coverage(model.evaluate(test))
+    >>> ax.get_ylabel()
+    'accuracy on these rows'
     """
     _check(votes)
     table = votes.coverage
@@ -289,6 +329,12 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ------
     ValueError
         No row was voted on.
+
+    Examples
+    --------
+    >>> ax = plots.reliability(model.evaluate(test))
+    >>> ax.get_xlabel()
+    'share of votes of the predicted class'
     """
     _check(votes)
     table = _binned(votes.agreement)
@@ -336,6 +382,12 @@ def disputed_rows(
     ------
     ValueError
         The members agree on every row, or there is not one name for each class.
+
+    Examples
+    --------
+    >>> axes = plots.disputed_rows(model.evaluate(test))
+    >>> len(axes)
+    12
     """
     rows = () if votes is None else votes.disputedRows
     if not rows:

@@ -14,7 +14,35 @@ from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 @dataclass(frozen=True)
 class CNNEnsembleTrainingSummary(FitResult):
-    """What a fit found out, and reports of it; see `FitResult` for the attributes."""
+    """What a fit found out, with ways to show it: `model.summary`.
+
+    Attributes
+    ----------
+    members : tuple of MemberSummary
+    rows : int
+        Rows read, including those that were left out.
+    skippedRows : int
+        Unusable rows that were left out (handleInvalid="skip").
+    seconds : float
+        Wall time of the fit in seconds.
+    unusedRows : int
+        Rows that are in no bag.
+    resumedMembers : tuple of int
+        Members that were found in checkpointDir and not trained again.
+    missingMembers : dict of int to str
+        Why each member that the model lacks was left out (see minMembers).
+    outOfBag : OutOfBag or None
+        The votes on the out-of-bag sample; None if no sample was drawn, or no row can be out-of-bag.
+
+    Examples
+    --------
+    >>> summary = model.summary
+    >>> len(summary.members), summary.rows
+    (3, 1437)
+    >>> list(summary.memberTable.columns)[:3]
+    ['rows', 'examples', 'validationRows']
+    >>> summary.to_html("report.html")
+    """
 
     def to_html(
         self, path: str, evaluation: CNNEnsembleEvaluation | None = None, class_names: Sequence[str] | None = None

@@ -160,6 +160,16 @@ class OutOfBag(VoteStatistics):
     predictions : numpy.ndarray
         Shape (n,): the class that the out-of-bag members vote for; -1 if there is no such member.
     numClasses : int
+
+    Examples
+    --------
+    >>> classifier = CNNEnsembleClassifier(numMembers=3, epochs=1, oobSampleSize=200, verbose=0)
+    >>> votes = classifier.fit(train).summary.outOfBag
+    >>> votes.votes.shape, votes.rowsWithoutMember
+    ((200, 3), 0)
+    >>> low, high = votes.accuracyInterval
+    >>> bool(low < votes.accuracy < high)
+    True
     """
 
     labels: np.ndarray

@@ -79,6 +79,18 @@ def read_text_matrix(
         If an argument is out of range, there is no row to read, or a line is malformed: another number of
         columns than in the first line, a token that is not a number, a label that is not a whole number.
         Past the first line this is raised on an executor, and stands in the text of Spark's exception.
+
+    Examples
+    --------
+    >>> with open("two.csv", "w") as file:
+    ...     _ = file.write("7,0,128,255,0\n3,9,9,9,9\n")
+    >>> read_text_matrix(spark, "two.csv", label="first", sep=",").select("features", "label").show()
+    +--------------------+-----+
+    |            features|label|
+    +--------------------+-----+
+    |[0.0, 128.0, 255....|    7|
+    |[9.0, 9.0, 9.0, 9.0]|    3|
+    +--------------------+-----+
     """
     engine = engine_of(spark)
     # On a cluster, executors may still join.

@@ -43,6 +43,12 @@ def write_text_matrix(
     ValueError
         If the arrays do not fit together, an argument is out of range, the folder is not empty or its disk
         has too little room.
+
+    Examples
+    --------
+    >>> write_text_matrix("digits", *load_digits()[1])
+    >>> read_text_matrix(spark, "digits").count()
+    360
     """
     images = check_images(x)
     labels = check_labels(y, len(images))

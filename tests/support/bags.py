@@ -1,4 +1,4 @@
-"""Bags, plans and frames as a task sees them, made by hand."""
+"""Training plans, bags and a task's frames, made by hand."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,12 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
 SMALL = Architecture((8, 8, 1), 10, filters=(4,), kernel_size=3, dense_units=16)
+UNSCALED = Architecture((8, 8, 1), 10, filters=(4,), kernel_size=3, dense_units=16, standardization=False)
 
 
-def a_plan(architecture=SMALL, **changes):
-    settings = {
+def training_plan(architecture=SMALL, **changes):
+    """A plan of two epochs, with any fields changed."""
+    fields = {
         "epochs": 2,
         "batch_size": 50,
         "learning_rate": 1e-3,
@@ -25,10 +27,11 @@ def a_plan(architecture=SMALL, **changes):
         "seed": 17,
     }
     rules = BagRules(PixelFormat("features", "array", architecture.input_shape))
-    return TrainingPlan(architecture=architecture, rules=rules, **{**settings, **changes})
+    return TrainingPlan(architecture=architecture, rules=rules, **{**fields, **changes})
 
 
 def examples(images, labels, weights=None, copies=None):
+    """Rows to train on, in memory; by default each once and without weights."""
     return Examples(
         np.asarray(images),
         np.asarray(labels, np.int32),
@@ -43,29 +46,42 @@ def pick(rows, index):
     return Examples(rows.images[index], rows.labels[index], weights, rows.copies[index])
 
 
-def none_like(training):
-    return pick(training, np.arange(0))
+def none_of(rows):
+    """No examples, of the same types."""
+    return pick(rows, np.arange(0))
 
 
-def a_bag(training, validation=None, member=0):
-    return Bag(member, training, none_like(training) if validation is None else validation, 0)
+def bag_of(training, validation=None, member=0):
+    """A bag of these training rows, and by default of no validation rows."""
+    return Bag(member, training, none_of(training) if validation is None else validation, 0)
 
 
-def noise(architecture, count=24, seed=0):
-    """Images of any shape, labelled at random."""
+def random_examples(architecture, count=24, seed=0):
+    """Random images of the architecture's shape, labelled at random."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, *architecture.input_shape), np.uint8)
     return examples(images, rng.integers(0, architecture.num_classes, count))
 
 
-def same(one, other):
+def identical(one, other):
+    """Whether two lists of arrays are equal bit for bit (NaN excepted)."""
     return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def frame(rows):
-    """Rows of (row_key, content_key, label, features) and any of BAG_COLUMNS by name."""
+def close(one, other, atol):
+    """Whether the arrays of two lists are equal up to `atol`."""
+    return len(one) == len(other) and all(np.allclose(a, b, atol=atol) for a, b in zip(one, other, strict=True))
+
+
+def numbers(*values):
+    """A cell of float32 numbers."""
+    return np.array(values, np.float32)
+
+
+def bag_frame(rows):
+    """A frame of BAG_COLUMNS from tuples (row_key, content_key, label, features, any other columns by name)."""
     filled = []
-    for row_key, content_key, label, features, *more in rows:
+    for row_key, content_key, label, features, *columns in rows:
         row = {
             "member": 0,
             "copies": 1,
@@ -79,6 +95,12 @@ def frame(rows):
             "name": None,
             "features": features,
         }
-        more = more[0] if more else {}
-        filled.append({**row, "validates": more.get("copies") == 0, **more})
+        changes = columns[0] if columns else {}
+        filled.append({**row, "validates": changes.get("copies") == 0, **changes})
     return pd.DataFrame(filled, columns=list(BAG_COLUMNS))
+
+
+def cut(table, sizes):
+    """A frame in pieces of these sizes; the last piece has the remaining rows."""
+    ends = np.minimum(np.cumsum([*sizes, len(table)]), len(table))
+    return [table.iloc[begin:end] for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

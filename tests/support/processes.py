@@ -1,0 +1,35 @@
+"""Python code in a process of its own, and what a process holds of the system."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+
+def start_python(code, *arguments, before=()):
+    """Start a Python process that runs `code` and can import the package and the tests' support.
+
+    `before` is a command that starts the command after it, such as `unshare`.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([p for p in sys.path if p]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [*before, sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def output_of(process, timeout=240):
+    """The lines that a process prints until it ends without an error."""
+    out, err = process.communicate(timeout=timeout)
+    assert not process.returncode, err[-3000:]
+    return out.splitlines()
+
+
+def files_held(pid, folder):
+    """The files of a folder that a process has open or mapped, deleted ones too."""
+    links = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed in the meantime
+            links.append(os.readlink(link))
+    maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
+    return [line for line in [*links, *maps] if f"{folder}/" in line]

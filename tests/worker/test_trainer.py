@@ -1,0 +1,358 @@
+"""A trainer trains any number of members, each as if it were the first, by the rows' copies and weights."""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.bags import (
+    SMALL,
+    UNSCALED,
+    bag_of,
+    close,
+    examples,
+    identical,
+    pick,
+    random_examples,
+    training_plan,
+)
+from support.networks import network_json
+from support.voting import DIGITS
+
+from spark_cnn_ensemble.worker.network import build_network
+from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.scoring import vote_batches
+from spark_cnn_ensemble.worker.trainer import Trainer
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import pack_weights
+
+pytestmark = pytest.mark.usefixtures("tensorflow")
+
+trainer_of = functools.cache(Trainer)  # by program, since building and tracing takes most of a test's time
+
+
+def train(bag, plan):
+    """Weights and history."""
+    return trainer_of(plan.program).train(bag, plan)
+
+
+def predict(architecture, weights, images):
+    """Softmax of a Keras model with these weights."""
+    network = build_network(architecture)
+    network.set_weights(weights)
+    return network(images.astype(np.float32)).numpy()
+
+
+# ------------------------------------------------------------------------- one member after the other
+
+
+COSINE = training_plan(learning_rate_schedule="cosine", random_shift=1)
+
+
+@pytest.fixture(scope="module")
+def before(some_digits):
+    """The member that `COSINE` trains first in a trainer."""
+    return Trainer(COSINE.program).train(bag_of(some_digits, some_digits), COSINE)
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 1e-2}, {"epochs": 3}, {"seed": 5}, {"early_stopping_patience": 1}], ids=str
+)
+def test_plans_of_one_program_share_a_trainer_and_nothing_else(some_digits, before, change):
+    bag, plan = bag_of(some_digits, some_digits), replace(COSINE, **change)
+    assert identical(train(bag, COSINE)[0], before[0])
+    assert identical(train(bag, plan)[0], Trainer(plan.program).train(bag, plan)[0])
+    assert identical(train(bag, COSINE)[0], before[0])
+
+
+def test_members_have_different_weights(some_digits):
+    zero, one = (train(bag_of(some_digits, member=member), training_plan())[0] for member in (0, 1))
+    assert not any(np.array_equal(a, b) for a, b in zip(zero, one, strict=True) if a.ndim > 1)
+
+
+def test_seeds_give_different_weights(some_digits):
+    one, other = (train(bag_of(some_digits), training_plan(seed=seed))[0] for seed in (1, 2))
+    assert not identical(one, other)
+
+
+def test_a_class_without_rows_in_the_bag_still_has_an_output(some_digits):
+    training = pick(some_digits, np.flatnonzero(some_digits.labels < 4))
+    weights, _ = train(bag_of(training), training_plan())
+    assert weights[-1].shape == (10,)
+
+
+# ------------------------------------------------------------------------------ learning rate schedules
+
+
+def full_batch(schedule, epochs, rows=120):
+    """A plan of one step of gradient descent per epoch."""
+    return training_plan(
+        UNSCALED, learning_rate_schedule=schedule, epochs=epochs, batch_size=rows, optimizer="sgd", learning_rate=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("schedule", "factors"),
+    [
+        ("constant", [1, 1, 1, 1]),
+        ("linear", [1, 0.75, 0.5, 0.25]),
+        ("cosine", [0.5 * (1 + np.cos(np.pi * done)) for done in (0, 0.25, 0.5, 0.75)]),
+    ],
+)
+def test_a_schedule_multiplies_the_learning_rate_of_each_step(some_digits, schedule, factors):
+    import tensorflow as tf
+
+    bag, plan = bag_of(some_digits), full_batch(schedule, len(factors))
+    initial, _ = train(bag, replace(plan, learning_rate=0.0))
+    network = build_network(UNSCALED)
+    network.set_weights(initial)
+    for factor in factors:
+        with tf.GradientTape() as tape:
+            output = network(some_digits.images.astype(np.float32))
+            chosen = tf.gather(output, some_digits.labels, batch_dims=1)
+            loss = -tf.reduce_mean(tf.math.log(chosen))
+        for variable, gradient in zip(
+            network.trainable_variables, tape.gradient(loss, network.trainable_variables), strict=True
+        ):
+            variable.assign_sub(0.05 * factor * gradient)
+    assert close(train(bag, plan)[0], network.get_weights(), atol=1e-5)
+
+
+def test_schedules_start_at_the_full_rate_and_differ_afterwards(some_digits):
+    def trained(schedule, epochs):
+        return train(bag_of(some_digits), full_batch(schedule, epochs))[0]
+
+    first_step = trained("constant", 1)
+    assert identical(trained("linear", 1), first_step)
+    assert identical(trained("cosine", 1), first_step)
+    assert not identical(trained("linear", 2), trained("constant", 2))
+    assert not identical(trained("linear", 2), trained("cosine", 3))
+
+
+# ---------------------------------------------------------------------------------- copies and weights
+
+
+def one_step(training, batch_size):
+    """Weights and loss of a single step over all rows, without standardization: it would count repeated rows twice."""
+    assert batch_size == training.copies.sum()
+    plan = training_plan(UNSCALED, epochs=1, batch_size=batch_size, optimizer="sgd", learning_rate=0.1)
+    weights, history = train(bag_of(training), plan)
+    return weights, history["loss"][0]
+
+
+@pytest.fixture(scope="module")
+def twenty(some_digits):
+    return pick(some_digits, np.arange(20))
+
+
+@pytest.fixture(scope="module")
+def first_five_repeated(twenty):
+    return one_step(pick(twenty, np.r_[0:20, 0:5]), batch_size=25)
+
+
+TWICE = np.where(np.arange(20) < 5, 2, 1)
+
+
+@pytest.mark.parametrize("field", ["weights", "copies"])
+def test_a_row_of_weight_2_or_2_copies_counts_like_two_rows(twenty, first_five_repeated, field):
+    dtype, batch_size = {"weights": (np.float32, 20), "copies": (np.int32, 25)}[field]
+    weights, loss = one_step(replace(twenty, **{field: TWICE.astype(dtype)}), batch_size)
+    assert loss == pytest.approx(first_five_repeated[1], rel=1e-5)
+    assert close(weights, first_five_repeated[0], atol=1e-6)
+
+
+def test_a_row_that_counts_once_does_not_count_like_two(twenty, first_five_repeated):
+    weights, loss = one_step(twenty, batch_size=20)
+    assert abs(loss - first_five_repeated[1]) > 1e-3
+    assert not close(weights, first_five_repeated[0], atol=1e-6)
+
+
+def test_a_row_of_3_copies_counts_3_times_in_the_mean_of_weights(twenty):
+    times = np.where(np.arange(20) < 5, 3, 1).astype(np.int32)
+    rows = replace(twenty, weights=np.where(np.arange(20) < 5, 9, 1).astype(np.float32))
+    copied = one_step(replace(rows, copies=times), batch_size=30)
+    repeated = one_step(pick(rows, np.repeat(np.arange(20), times)), batch_size=30)
+    assert copied[1] == pytest.approx(repeated[1], rel=1e-5)
+    assert close(copied[0], repeated[0], atol=1e-6)
+
+
+def test_weights_that_are_all_alike_change_nothing(some_digits):
+    ones, eights = (
+        train(bag_of(replace(some_digits, weights=np.full(len(some_digits), weight, np.float32))), training_plan())
+        for weight in (1, 8)
+    )
+    plain = train(bag_of(some_digits), training_plan())
+    assert identical(ones[0], plain[0])
+    assert identical(eights[0], plain[0])
+    assert eights[1] == plain[1]
+
+
+def test_rows_of_weight_0_are_not_learned(some_digits):
+    wrong = np.arange(len(some_digits)) % 2 == 0
+    labels = np.where(wrong, (some_digits.labels + 1) % 10, some_digits.labels).astype(np.int32)
+    training = replace(some_digits, labels=labels, weights=np.where(wrong, 0, 1).astype(np.float32))
+    weights, _ = train(bag_of(training), training_plan(epochs=40, learning_rate=1e-2))
+    predicted = predict(SMALL, weights, some_digits.images).argmax(axis=1)
+    assert (predicted == some_digits.labels).mean() > 0.8
+    assert (predicted == labels)[wrong].mean() < 0.2
+
+
+# ------------------------------------------------------------------------------------------ validation
+
+
+class WatchedNetwork:
+    """A trainer's network that notes how many rows it validates at once."""
+
+    def __init__(self, network):
+        self._network = network
+        self.validated = []
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)
+
+    def __call__(self, images, training):
+        import tensorflow as tf
+
+        if not training:
+            tf.py_function(lambda rows: self.validated.append(int(rows)), [tf.shape(images)[0]], [])
+        return self._network(images, training=training)
+
+
+@pytest.mark.parametrize(
+    ("side", "rows", "batches"), [(8, 1100, [500, 500, 100]), (256, 25, [10, 10, 5])], ids=["8x8", "256x256"]
+)
+def test_large_images_are_validated_in_smaller_batches(side, rows, batches):
+    architecture = replace(SMALL, input_shape=(side, side, 3), filters=(1, 1, 1), dense_units=2)
+    plan = training_plan(architecture, epochs=1)
+    trainer = Trainer(plan.program)
+    trainer.network = WatchedNetwork(trainer.network)
+    trainer.train(bag_of(random_examples(architecture, 4), random_examples(architecture, rows)), plan)
+    assert trainer.network.validated == batches
+
+
+@pytest.fixture(scope="module")
+def halves(some_digits):
+    """60 rows to train on and 60 to validate on."""
+    return pick(some_digits, np.arange(60)), pick(some_digits, np.arange(60, 120))
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_early_stopping_keeps_the_best_epoch(halves, patience):
+    rows, held_out = halves
+    shuffled = np.random.default_rng(0).permutation(held_out.labels)
+    labels = np.where(np.arange(60) < 30, shuffled, held_out.labels).astype(np.int32)
+    validation = replace(held_out, labels=labels)  # half of them at random, so that the loss rises again
+    constant = {"learning_rate_schedule": "constant", "learning_rate": 1e-2}
+    plan = training_plan(epochs=60, early_stopping_patience=patience, **constant)
+    weights, history = train(bag_of(rows, validation), plan)
+    best = int(np.argmin(history["val_loss"]))
+    assert 0 < best < 58 - patience
+    assert len(history["loss"]) == len(history["val_loss"]) == best + 1 + patience
+    assert identical(weights, train(bag_of(rows), training_plan(epochs=best + 1, **constant))[0])
+
+
+def test_without_patience_the_last_epoch_is_kept(halves):
+    rows, held_out = halves
+    weights, history = train(bag_of(rows, held_out), training_plan(epochs=3))
+    assert len(history["val_loss"]) == 3
+    assert identical(weights, train(bag_of(rows), training_plan(epochs=3))[0])
+
+
+def test_validation_measures_the_weights_at_the_end_of_the_epoch(halves):
+    rows, _ = halves
+    weights, history = train(bag_of(rows, rows), training_plan())
+    output = predict(SMALL, weights, rows.images)
+    assert history["val_accuracy"][-1] == pytest.approx((output.argmax(axis=1) == rows.labels).mean())
+    assert history["val_loss"][-1] == pytest.approx(-np.log(output[np.arange(60), rows.labels]).mean(), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------- standardization
+
+
+def test_standardization_is_the_mean_and_deviation_of_the_bag(some_digits):
+    weights, _ = train(bag_of(some_digits), training_plan())
+    assert weights[0] == pytest.approx(some_digits.images.mean(), rel=1e-6)
+    assert weights[1] == pytest.approx(some_digits.images.var(), rel=1e-5)
+    network = build_network(SMALL)
+    network.set_weights(weights)
+    scaled = np.asarray(network.get_layer("standardization")(some_digits.images.astype(np.float32)))
+    assert abs(scaled.mean()) < 1e-5
+    assert scaled.std() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_standardization_is_by_channel_and_leaves_a_constant_channel_unscaled(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (50, 4, 4, 3), np.uint8)
+    images[..., 2] = 9
+    plan = training_plan(replace(SMALL, input_shape=(4, 4, 3)), epochs=1)
+    (mean, variance, *_), _ = train(bag_of(examples(images.astype(dtype), np.zeros(50))), plan)
+    assert np.allclose(mean, images.mean(axis=(0, 1, 2)))
+    assert np.allclose(variance, [images[..., 0].var(), images[..., 1].var(), 1])
+
+
+def test_bytes_and_floats_train_alike(some_digits):
+    as_floats = replace(some_digits, images=some_digits.images.astype(np.float32))
+    ours, theirs = (train(bag_of(rows), training_plan()) for rows in (some_digits, as_floats))
+    assert np.allclose(ours[1]["loss"], theirs[1]["loss"], rtol=1e-4)
+
+
+# ------------------------------------------------------------------------------------- custom networks
+
+
+@pytest.fixture(scope="module")
+def stateful_network(tensorflow):
+    """The JSON of a network whose layers have state of their own."""
+    from keras import layers
+
+    return network_json(
+        layers.Conv2D(4, 3, activation="relu"),
+        layers.BatchNormalization(momentum=0.5),
+        layers.Flatten(),
+        layers.Dropout(0.3),
+        layers.Dense(16, activation="relu"),
+        layers.BatchNormalization(momentum=0.5),
+        layers.Dense(10, activation="softmax"),
+        shape=(8, 8, 1),
+    )
+
+
+@pytest.mark.parametrize("standardization", [True, False], ids=["standardized", "as it comes"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_state_of_a_custom_network_is_part_of_its_weights(
+    some_digits, stateful_network, standardization, precision
+):
+    architecture = replace(SMALL, network=stateful_network, standardization=standardization)
+    plan = training_plan(architecture, epochs=4, learning_rate=1e-2, precision=precision)
+    trainer = Trainer(plan.program)
+    weights, history = trainer.train(bag_of(some_digits), plan)
+    assert history["loss"][-1] < history["loss"][0]
+    network = build_network(architecture)
+    fresh = network.get_weights()
+    moving = [index for index, variable in enumerate(network.weights) if variable.name == "moving_mean"]
+    assert len(moving) == 2 + standardization
+    assert all(np.abs(weights[index] - fresh[index]).max() > 0.01 for index in moving)
+    voting = VotingPlan(f"state {standardization} {precision}", (architecture,), (0,), DIGITS, soft=True)
+    cells = pd.Series(list(some_digits.images.reshape(-1, 64)))
+    (scored,) = vote_batches([cells], voting, lambda member: pack_weights(weights))
+    expected = predict(architecture, weights, some_digits.images)
+    assert np.allclose(np.stack(scored["probability"]), expected, atol=1e-5)
+    again, _ = trainer.train(bag_of(some_digits), plan)
+    assert identical(again, weights), "dropout draws the same again"
+
+
+# ------------------------------------------------------------------------------------------ divergence
+
+
+@pytest.mark.parametrize(
+    ("plan", "scale"),
+    [(training_plan(learning_rate=1e38), 1), (training_plan(UNSCALED), 1e37)],
+    ids=["learning rate", "features that are not scaled"],
+)
+def test_divergence_is_refused(some_digits, plan, scale):
+    images = some_digits.images if scale == 1 else some_digits.images.astype(np.float32) * scale
+    sentence = (
+        r"^Member 1 diverged: its (val_)?loss is (nan|inf) in epoch \d+; lower learningRate, or set standardi.*\.$"
+    )
+    with pytest.raises(Refusal, match=sentence):
+        train(bag_of(replace(some_digits, images=images), member=1), plan)

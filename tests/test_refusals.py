@@ -1006,9 +1006,9 @@ def test_transform_refuses_a_row_when_it_is_scored(spark, scorer, form, fault):
     scored = scorer.transform(rows(spark, form, [*FORMS[form].sound, cell]))
     text = refused_by_job(scored)
     row = r"Row file:/digits/7\.png" if form == "image" and cell is not None else "A row"
-    assert re.search(
-        rf"^{row}: column 'features' {said}[^;]*; fix the row, or set handleInvalid='skip' to ", text
-    ), text
+    assert re.search(rf"^{row}: column 'features' {said}[^;]*; fix the row, or set handleInvalid='skip' to ", text), (
+        text
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -13,4 +13,4 @@ def reason(error: Exception) -> str:
     """The first line of the message of an error, from Java or Python, without Spark's codes."""
     java = getattr(error, "java_exception", None)
     lines = str(error if java is None else java.getMessage()).strip().splitlines() or [type(error).__name__]
-    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+$", "", shortened(lines[0], _LONGEST)).rstrip(".")
+    return re.sub(r"^\[[A-Z_.]+\] |\.?\s*SQLSTATE: \w+(; line .*)?$", "", shortened(lines[0], _LONGEST)).rstrip(".")

@@ -1,0 +1,182 @@
+"""The engine of a classic session: slots, files, sharing weights, placing, keeping, watching jobs."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.errors import reason
+
+
+@pytest.fixture(scope="module")
+def engine(spark):
+    return engine_of(spark)
+
+
+@pytest.fixture
+def files(engine):
+    return engine.files
+
+
+def test_a_local_session_is_known_with_its_slots(spark, engine):
+    assert (engine.slots, engine.is_local, engine.master) == (2, True, "local[2]")
+    assert engine.application == engine_of(spark).application
+
+
+def test_a_connect_session_is_refused_in_a_sentence():
+    session = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
+    with pytest.raises(ValueError, match=r"^Spark Connect sessions are not supported; give a classic session, .*\.$"):
+        engine_of(session)
+
+
+@pytest.mark.spark
+def test_a_local_session_starts_its_workers_with_the_drivers_python(tmp_path):
+    code = """
+import sys
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import udf
+from spark_cnn_ensemble.engine import engine_of
+spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+engine_of(spark)
+found = spark.range(1).select(udf(lambda _: __import__("sys").executable)("id")).head()[0]
+print(found == sys.executable)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
+    # A python3 that is none: Spark would take the first of PATH.
+    (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "python3").chmod(0o755)
+    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["True"], done.stderr[-2000:]
+
+
+def test_files_are_written_once_and_read(files, tmp_path):
+    path = f"{tmp_path}/folder/text.json"
+    assert not files.exists(path)
+    assert files.write_new(path, "größe")
+    assert not files.write_new(path, "another")
+    assert files.exists(path)
+    assert files.read(path) == "größe"
+    assert [file.name for file in (tmp_path / "folder").iterdir() if not file.name.startswith(".")] == ["text.json"]
+
+
+def test_a_file_that_does_not_match_its_checksum_is_refused(files, tmp_path):
+    files.write_new(f"{tmp_path}/text", "one")
+    (tmp_path / "text").write_text("two")
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        files.read(f"{tmp_path}/text")
+
+
+def test_folders_are_matched_renamed_and_deleted(files, tmp_path):
+    (tmp_path / "attempt=1" / "inside").mkdir(parents=True)
+    assert files.matches(f"{tmp_path}/attempt=*")
+    assert not files.matches(f"{tmp_path}/other=*")
+    files.rename(f"{tmp_path}/attempt=1", f"{tmp_path}/moved")
+    assert files.exists(f"{tmp_path}/moved/inside")
+    files.delete(f"{tmp_path}/moved")
+    files.delete(f"{tmp_path}/moved")  # nothing is there: nothing happens
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_rename_that_the_filesystem_refuses_raises(files, tmp_path):
+    with pytest.raises(Exception, match="missing"):
+        files.rename(f"{tmp_path}/missing", f"{tmp_path}/target")
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 40])
+def test_rows_are_placed_into_the_partitions_that_they_name(spark, engine, count):
+    rows = spark.range(200).select("id", (F.col("id") % count).cast("int").alias("wanted"))
+    placed = engine.place(rows, F.col("wanted"), count).select("wanted", F.spark_partition_id().alias("found"))
+    assert placed.where("wanted != found").count() == 0
+    assert placed.rdd.getNumPartitions() == count
+
+
+def test_a_frame_is_computed_once_while_it_is_kept(spark, engine):
+    computed = spark.sparkContext.accumulator(0)
+
+    def count(frames):
+        for frame in frames:
+            computed.add(len(frame))
+            yield frame
+
+    with engine.keep(spark.range(10).mapInPandas(count, "id long")) as kept:
+        assert kept.count() == kept.count() == 10
+        assert kept.storageLevel.useDisk and not kept.storageLevel.useMemory
+    assert computed.value == 10
+    assert not kept.is_cached
+
+
+def test_values_are_collected_from_workers(spark, engine):
+    collector = engine.collector()
+    add = collector.add
+
+    def report(frames):
+        for frame in frames:
+            add([int(frame["id"].max())])
+            yield frame
+
+    assert collector.values == []
+    spark.range(0, 8, 1, 4).mapInPandas(report, "id long").collect()
+    assert sorted(collector.values) == [1, 3, 5, 7]
+
+
+def test_shared_weights_reach_the_workers(spark, engine):
+    weights = [bytes([member]) * 1000 for member in range(3)]
+    weights_of = engine.share(weights)
+
+    def look(frames):
+        for frame in frames:
+            yield pd.DataFrame({"id": frame["id"], "bytes": [weights_of(int(member)) for member in frame["id"]]})
+
+    rows = spark.range(3).mapInPandas(look, "id long, bytes binary").orderBy("id").collect()
+    assert [bytes(row["bytes"]) for row in rows] == weights
+
+
+def test_jobs_inside_a_watch_are_counted(spark, engine):
+    watch = engine.watch_jobs()
+    watch.start()
+    spark.range(0, 100, 1, 3).collect()
+    time.sleep(1)  # the status tracker lags behind
+    tasks = watch.tasks()
+    watch.stop(cancel=False)
+    spark.range(0, 100, 1, 5).collect()
+    time.sleep(1)
+    assert tasks == watch.tasks() == [(3, 3)]
+
+
+def test_jobs_inside_a_watch_are_cancelled(spark, engine):
+    watch = engine.watch_jobs()
+    watch.start()
+
+    def sleep(frames):
+        for frame in frames:
+            time.sleep(60)
+            yield frame
+
+    begun = time.monotonic()
+    timer = threading.Timer(3, watch.stop, [True])
+    timer.start()
+    with pytest.raises(Exception, match="cancel"):
+        spark.range(2).mapInPandas(sleep, "id long").collect()
+    timer.join()
+    assert time.monotonic() - begun < 40
+
+
+def test_the_reason_of_an_error_is_one_line_without_codes(spark):
+    with pytest.raises(Exception) as caught:
+        spark.sql("SELECT nothing_of_this_name").collect()
+    text = reason(caught.value)
+    assert "nothing_of_this_name" in text
+    assert "\n" not in text and "SQLSTATE" not in text and "[" not in text[:1]
+
+
+def test_the_reason_of_an_error_without_a_message_is_its_class():
+    assert reason(KeyError()) == "KeyError"
+    assert reason(ValueError("one\ntwo.")) == "one"
+    assert len(reason(ValueError("x" * 10_000))) <= 500

@@ -20,7 +20,7 @@ demo: .venv/.installed ## train and score a small ensemble
 test: .venv/.installed ## run the tests (ARGS="-k vote" goes to pytest)
 	@$(with_java) $(PY) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: .venv/.installed ## run the tests that need no Spark session: a minute at most
+test-fast: .venv/.installed ## run the tests that need no Spark session
 	@$(PY) -m pytest tests -n 2 -m "not spark" $(ARGS)
 
 lint: .venv/.installed ## check style and format with ruff
@@ -32,6 +32,8 @@ types: .venv/.installed ## check types with mypy
 
 docs: .venv/.installed ## build the documentation in docs/_build/html; warnings are errors
 	@$(PY) -m sphinx -b html -W --keep-going -q docs docs/_build/html
+	@! grep -rlE '<(script|link|img|iframe)[^>]* (src|href)="(https?:)?//' --include='*.html' docs/_build/html || \
+	  { echo "These pages load files from another host." >&2; exit 1; }
 	@echo "Built docs/_build/html/index.html."
 
 notebooks: .venv/.installed ## run the notebooks in place (ARGS=--check: write nothing)
@@ -43,7 +45,7 @@ dist: .venv/.installed ## build sdist and wheel, and run README's lines from the
 	@$(PY) -m twine check --strict dist/*
 	@$(with_java) scripts/check-dist dist/*.whl
 
-# Those that take minutes and little disk.
+# Benchmarks that take minutes and little disk.
 BENCHMARKS = ingest limit scoring early_decision search growth wide
 
 bench: .venv/.installed ## run the benchmarks that take minutes; results go to benchmarks/RESULTS.md
@@ -55,7 +57,7 @@ bench-full: ## run all benchmarks: hours, 30 GiB of disk, and peers in environme
 	@$(MAKE) bench BENCHMARKS="$(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))"
 
 clean: ## remove caches, build outputs and what Spark leaves behind
-	@rm -rf build dist docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	@rm -rf build dist docs/_build docs/notebooks .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . \( -path ./.venv -o -path ./.git \) -prune -o \( -name __pycache__ -o -name '*.egg-info' \
 	  -o -name .ipynb_checkpoints -o -name spark-warehouse -o -name metastore_db -o -name derby.log \) \
 	  -prune -exec rm -rf {} +

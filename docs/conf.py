@@ -5,7 +5,12 @@ from pathlib import Path
 
 from spark_cnn_ensemble import __version__
 
-sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+# Sphinx reads pages from its own folder only.
+if not (HERE / "notebooks").exists():
+    (HERE / "notebooks").symlink_to("../notebooks")
 
 project = "spark_cnn_ensemble"
 author = "the spark_cnn_ensemble authors"
@@ -28,6 +33,7 @@ myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
 default_role = "py:obj"
+highlight_language = "none"  # blocks that name no language are commands and output
 smartquotes = False  # 'disjoint' is a value, to be read as it is typed
 autodoc_typehints = "none"  # numpydoc's sections name the types
 autodoc_member_order = "bysource"
@@ -55,7 +61,7 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"getting_started": [], "limits": [], "changelog": [], "params": [], "command_line": []}
+html_sidebars = {"*": []}  # top-level pages have no section to navigate
 copyright = "the spark_cnn_ensemble authors, Apache-2.0"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -46,7 +46,7 @@ dist: .venv/.installed ## build sdist and wheel, and run README's lines from the
 	@$(with_java) scripts/check-dist dist/*.whl
 
 # Benchmarks that take minutes and little disk.
-BENCHMARKS = ingest limit scoring early_decision search growth wide
+BENCHMARKS = text_reading training_against_bare_loop scoring_speed early_decision param_maps scaling large_members
 
 bench: .venv/.installed ## run the benchmarks that take minutes; results go to benchmarks/RESULTS.md
 	@$(with_java) for name in $(BENCHMARKS); do \

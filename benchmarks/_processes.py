@@ -1,46 +1,90 @@
-"""What the benchmarks look up in /proc: the processes below one, and what they take."""
+"""Child processes, and what /proc reports about processes that run.
 
+Imports the standard library alone, because `_peers` runs in environments without Spark and without this library.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
 import threading
+from multiprocessing import get_context
 from pathlib import Path
+
+CORES = 2  # of the machine that RESULTS.md is from; every script uses both
+
+
+def start(doc, main=None, apart=None):
+    """Run a script: `main()`, or in a process that `run_apart` started, `apart` with its arguments; --help: `doc`."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--apart", nargs="*", help=argparse.SUPPRESS)
+    arguments = parser.parse_args().apart
+    if arguments is None:
+        (main or parser.print_help)()
+    else:
+        print(json.dumps(apart(*map(json.loads, arguments))))
+
+
+def run_apart(script, *arguments, python=sys.executable):
+    """Run a script in a process of its own; the result of its function `apart`. Arguments and result travel as JSON."""
+    environment = {**os.environ, "PYSPARK_PYTHON": str(python), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [str(python), str(script), "--apart", *map(json.dumps, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_processes(count, function, *arguments):
+    """Call a function in `count` fresh processes at once; their results."""
+    with get_context("spawn").Pool(count) as pool:
+        return pool.starmap(function, [arguments] * count)
 
 
 def family(leader):
-    """The processes that descend from one, itself included."""
+    """A process and all that descend from it."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
         except OSError:
-            continue  # which has ended meanwhile
+            continue  # the process has ended meanwhile
     found = {leader}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
     return found
 
 
-def status(pids, name):
-    """The sum of a number in /proc/…/status over processes."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
-    return total
+def by_kind():
+    """The process ids of this driver's Python, of its JVM and of its Python workers."""
+    driver = os.getpid()
+    kinds = {"driver's Python": {driver}, "JVM": set(), "Python workers": set()}
+    for pid in family(driver) - {driver}:
+        is_java = "".join(_read(pid, "comm")) == "java"
+        kinds["JVM" if is_java else "Python workers"].add(pid)
+    return kinds
+
+
+def total(pids, field, file="status"):
+    """The sum over processes of a field in /proc/[pid]/status or another file; memory is in bytes there."""
+    values = [line.split() for pid in pids for line in _read(pid, file) if line.startswith(f"{field}:")]
+    return sum(int(value[1]) << (10 if value[-1] == "kB" else 0) for value in values)
+
+
+def _read(pid, file):
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text().splitlines()
+    except OSError:
+        return []  # the process has ended meanwhile
 
 
 class Peak:
-    """The most memory that a process and all below it take together, sampled in a thread; a context manager.
+    """A context manager: a thread calls `look() -> {name: number}` twice per second; `most` has each name's largest."""
 
-    `rss` counts pages that processes share once for each, `pss` (proportional set size) once in all; in bytes.
-    """
-
-    def __init__(self, leader, period=0.5):
-        self._leader, self._period = leader, period
+    def __init__(self, look):
+        self._look = look
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.rss = self.pss = 0
+        self.most = {}
 
     def __enter__(self):
         self._thread.start()
@@ -51,15 +95,6 @@ class Peak:
         self._thread.join()
 
     def _watch(self):
-        while not self._end.wait(self._period):
-            pids = family(self._leader)
-            self.rss = max(self.rss, status(pids, "VmRSS") << 10)
-            self.pss = max(self.pss, sum(map(_pss, pids)) << 10)
-
-
-def _pss(pid):
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        while not self._end.wait(0.5):
+            for name, value in self._look().items():
+                self.most[name] = max(self.most.get(name, 0), value)

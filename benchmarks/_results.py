@@ -1,30 +1,71 @@
-"""What the benchmarks share: a session, the machine in a line, and a section of RESULTS.md a script."""
+"""RESULTS.md: one row of the index and one section per script."""
 
 import datetime
 import os
 import platform
 import re
-import statistics
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
 
-from pyspark.sql import SparkSession
-
 RESULTS = Path(__file__).parent / "RESULTS.md"
+_BEGUN = time.monotonic()
 
 
-def session(master="local[2]"):
-    """A session that says nothing but errors."""
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    spark = SparkSession.builder.master(master).config("spark.ui.showConsoleProgress", "false").getOrCreate()
-    spark.sparkContext.setLogLevel("ERROR")
-    return spark
+def table(columns, rows):
+    """Rows of cells as Markdown."""
+    head, *body = (f"| {' | '.join(map(str, cells))} |" for cells in (columns, *rows))
+    return "\n".join([head, f"|{'---|' * len(columns)}", *body])
+
+
+def show(row):
+    """Print a row of a table as soon as it is measured."""
+    print(*row, sep=" | ", flush=True)
+
+
+def record(script, doc, figure, *blocks):
+    """Write a script's section and its row of the index into RESULTS.md, in place of those of its last run.
+
+    Parameters
+    ----------
+    script : str
+        `__file__` of the script.
+    doc : str
+        Its docstring. The first line is the section's title; the paragraph that starts with "Claim:" is in the index.
+    figure : str
+        The main figure, for the index.
+    *blocks : str
+        Tables and sentences, in Markdown.
+    """
+    name, minutes = Path(script).name, f"{(time.monotonic() - _BEGUN) / 60:.0f}"
+    title, text = (part.strip() for part in doc.split("\n\n", 1))
+    title = title.rstrip(".")
+    claim = " ".join(re.search(r"(?s)^Claim: (.*?)\.(?:\n\n|$)", text).group(1).split())
+    section = "\n\n".join([f"## {title}", f"Script: `{name}`", text, machine(), *blocks])
+    row = f"| [`{name}`](#{anchor(title)}) | {claim} | {figure} | {minutes} |"
+
+    head, *sections = re.split(r"(?m)^(?=## )", RESULTS.read_text())
+    head = _replaced(head.rstrip().split("\n"), f"| [`{name}`]", row)
+    sections = _replaced([part.rstrip() for part in sections], f"## {title}\n", section)
+    RESULTS.write_text("\n\n".join(["\n".join(head), *sections]) + "\n")
+    print(section)
+
+
+def _replaced(parts, beginning, new):
+    """The parts with `new` in place of the one that begins so, or at the end if none does."""
+    found = [part.startswith(beginning) for part in parts]
+    if not any(found):
+        return [*parts, new]
+    return [new if is_old else part for part, is_old in zip(parts, found, strict=True)]
+
+
+def anchor(title):
+    """The anchor that code hosts and MyST give to a heading."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def machine():
-    """Processor, cores, memory and versions."""
+    """Date, processor, cores, memory and versions."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search("model name\\s*: (.*)", info)
     memory = int(re.search("MemTotal:\\s*(\\d+)", Path("/proc/meminfo").read_text()).group(1)) >> 20
@@ -36,42 +77,3 @@ def machine():
         f"{datetime.date.today()}, {processor} ({bfloat16} AVX512-BF16), {os.cpu_count()} cores, {memory} GiB; "
         f"Python {platform.python_version()}, {versions}."
     )
-
-
-def timed(work):
-    """Seconds that a call takes."""
-    begun = time.perf_counter()
-    work()
-    return time.perf_counter() - begun
-
-
-def alternate(ways, pairs=5):
-    """Call each of `ways` (name -> callable) in turn, once to warm up and then `pairs` times; what they return."""
-    found = {name: [] for name in ways}
-    for turn in range(pairs + 1):
-        for name, measure in ways.items():
-            value = measure()
-            print(f"{turn or 'warm-up'}: {name}: {value:.4g}", flush=True)
-            if turn:
-                found[name].append(value)
-    return found
-
-
-def spread(values, form=",.1f"):
-    """Median (minimum to maximum)."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
-def ratio(ours, theirs):
-    """Of values measured in turn, pair by pair: median (minimum to maximum)."""
-    return spread([one / other for one, other in zip(ours, theirs, strict=True)], ".2f")
-
-
-def record(title, claim, table):
-    """Put a section into RESULTS.md, in place of the one of that title."""
-    section = f"## {title}\n\n{claim}\n\n{machine()}\n\n{table.strip()}\n"
-    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n\nWritten by the scripts beside it, from runs.\n"
-    sections = re.split(r"(?m)^(?=## )", text)
-    kept = [part.rstrip() + "\n" for part in sections if not part.startswith(f"## {title}\n")]
-    RESULTS.write_text("\n".join([*kept, section]))
-    print(section)

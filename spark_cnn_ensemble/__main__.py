@@ -1,4 +1,7 @@
-"""Entry of `python -m spark_cnn_ensemble`, of the console script, and of spark-submit; the commands stand in `cli`."""
+"""Entry point of `python -m spark_cnn_ensemble`, the console script and spark-submit.
+
+The commands are in `cli`.
+"""
 
 import sys
 

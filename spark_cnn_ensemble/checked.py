@@ -1,6 +1,7 @@
-"""Type checks for JSON from outside: small functions that raise if a value is not what it must be.
+"""Type checks for JSON from outside.
 
-The messages name the value; `persistence` wraps them into a sentence. Called by `ensemble` and `fit_result`.
+Each function raises if a value has another type or range than it must have, with a message that names the entry and
+shows the value; `persistence` puts the message into a sentence. Called by `ensemble` and `fit_result`.
 """
 
 from __future__ import annotations
@@ -21,31 +22,33 @@ def check_list(value: Any) -> list[Any]:
 
 
 def check_int(name: str, value: Any, low: int = 0, end: int = 2**63) -> None:
-    """Refuse what is not an integer in [low, end).
+    """Refuse what is not an integer in [low, end); a boolean is not one.
 
     Raises
     ------
     ValueError
     """
     if type(value) is not int or not low <= value < end:
-        raise ValueError(f"{name} is {shortened(value)}")
+        allowed = f">= {low}" if end == 2**63 else f"in {low} to {end - 1}"
+        raise ValueError(f"{name} is {shortened(value)} instead of an integer {allowed}")
 
 
 def check_each(kind: Any, name: str, values: Any, length: int) -> list[Any]:
-    """`values`, if it is a list of `length` values of one type, or of one of several types.
+    """`values`, if it is a list of `length` values, each of the type `kind`, or of a type in the tuple `kind`.
 
     Raises
     ------
     TypeError, ValueError
     """
-    kinds = set(kind) if isinstance(kind, tuple) else {kind}
-    if len(check_list(values)) != length or not set(map(type, values)) <= kinds:
-        raise ValueError(f"{name} is {shortened(values)}")
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if len(check_list(values)) != length or not set(map(type, values)) <= set(kinds):
+        names = " or ".join(each.__name__ for each in kinds)
+        raise ValueError(f"{name} is {shortened(values)} instead of {length} values of type {names}")
     return values
 
 
 def check_classes(name: str, values: Any, length: int, low: int, end: int) -> None:
-    """Refuse what is not a list of `length` integers in [low, end).
+    """Refuse what is not a list of `length` class indices, integers in [low, end).
 
     Raises
     ------

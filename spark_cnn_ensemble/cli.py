@@ -1,6 +1,7 @@
 """The command line: demo, train, evaluate, score.
 
-It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`.
+It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`. The
+job of `demo` is in `demo`. Called by `__main__`.
 """
 
 from __future__ import annotations
@@ -49,10 +50,20 @@ On a cluster, run it with spark-submit; docs/guide/clusters.md has the commands 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
 
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        The command and its options; default: those of the process.
+
     Returns
     -------
     int
-        0, or 1 after an error, which is one sentence on stderr.
+        The exit code: 0, or 1 after an error, which is reported in one sentence on stderr.
+
+    Raises
+    ------
+    SystemExit
+        The arguments cannot be parsed, or ask for help.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -73,7 +84,13 @@ def _fail(sentence: str) -> int:
 
 
 def session(master: str | None = None) -> SparkSession:
-    """The Spark session of spark-submit, or else a new one on all cores of this machine."""
+    """The Spark session of spark-submit, or else a new one on all cores of this machine.
+
+    Parameters
+    ----------
+    master : str, optional
+        URL of another Spark master.
+    """
     builder = SparkSession.builder.appName(_PROGRAM).config("spark.ui.showConsoleProgress", "false")
     if master is not None:
         builder = builder.master(master)
@@ -91,8 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="one CNN against an ensemble on MNIST, two to three minutes")
-    demo.add_argument("--master", metavar="URL", help="Spark master (all cores of this machine, or spark-submit's)")
+    demo = commands.add_parser(
+        "demo",
+        help="compare one CNN with an ensemble on MNIST, in two to three minutes",
+        description="Compare one CNN on one core with an ensemble on all cores, on MNIST.",
+    )
+    _add_master(demo)
     demo.set_defaults(run=_demo)
 
     train = commands.add_parser(
@@ -101,31 +122,41 @@ def _parser() -> argparse.ArgumentParser:
         description="Train an ensemble and save it as a PipelineModel.",
     )
     _add_input(train)
-    train.add_argument("--output", required=True, metavar="PATH", help="folder of the model to write")
+    train.add_argument("--output", required=True, metavar="PATH", help="folder for the model")
     train.add_argument("--overwrite", action="store_true", help="replace --output once the new model is saved")
     train.add_argument(
         "--report", metavar="FILE", help="write a page with tables and pictures of the fit to a local HTML file"
     )
     train.set_defaults(run=_train)
     group = train.add_argument_group("params of CNNEnsembleClassifier")
-    for param in CNNEnsembleClassifier().params:
-        _add_param(group, param)
+    classifier = CNNEnsembleClassifier()
+    for param in classifier.params:
+        _add_param(group, param, classifier.getOrDefault(param) if classifier.hasDefault(param) else None)
 
-    evaluate = commands.add_parser("evaluate", help="compare a saved model's votes with labels")
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="compare a saved model's votes with labels",
+        description="Compare a saved model's votes with labels.",
+    )
     _add_input(evaluate)
     evaluate.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
     evaluate.set_defaults(run=_evaluate)
 
-    score = commands.add_parser("score", help="score rows with a saved model")
+    score = commands.add_parser(
+        "score",
+        help="score rows with a saved model",
+        description="Score rows with a saved model and write them.",
+    )
     _add_input(score)
     score.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
-    score.add_argument("--output", required=True, metavar="PATH", help="folder of the scored rows to write")
+    score.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
     score.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
     score.add_argument(
         "--output-format",
         choices=("parquet", "json", "csv"),
         default="parquet",
-        help="parquet and json hold all columns except the features, csv only numbers and text (%(default)s)",
+        help="parquet, json: all columns except the features; csv: columns of numbers and text only (default: "
+        "%(default)s)",
     )
     score.set_defaults(run=_score)
     return parser
@@ -138,54 +169,83 @@ def _add_input(command: argparse.ArgumentParser) -> None:
         choices=("text", "parquet", "images"),
         default="text",
         help="text: a matrix, one image and its label per line; parquet: a table; images: PNG or JPEG files, one "
-        "folder per class (%(default)s)",
+        "folder per class (default: %(default)s)",
     )
     command.add_argument(
         "--label",
         choices=("last", "first", "none"),
         default="last",
-        help="text: position of the label in a line (%(default)s)",
+        help="text: position of the label in a line (default: %(default)s)",
     )
-    command.add_argument("--sep", default=" ", help="text: separator between numbers (a space)")
+    command.add_argument("--sep", default=" ", help="text: separator between numbers (default: a space)")
     command.add_argument(
-        "--scale", type=float, default=1.0, help="text: factor that multiplies the features (%(default)s)"
+        "--scale", type=float, default=1.0, help="text: factor for the features (default: %(default)s)"
     )
-    command.add_argument("--master", metavar="URL", help="Spark master (all cores of this machine, or spark-submit's)")
+    _add_master(command)
 
 
-_CONVERTERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
-    TypeConverters.toInt: ("N", int),
-    TypeConverters.toFloat: ("X", float),
-    TypeConverters.toString: ("NAME", str),
-    TypeConverters.toListInt: ("N,N,...", lambda text: [int(number) for number in text.split(",")]),
-    TypeConverters.toListFloat: ("X,X,...", lambda text: [float(number) for number in text.split(",")]),
-    TypeConverters.toBoolean: ("true|false", lambda text: {"true": True, "false": False}[text.lower()]),
+def _add_master(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--master", metavar="URL", help="Spark master (default: that of spark-submit, else all cores of this machine)"
+    )
+
+
+# By type: the placeholder in the help, what a value must be, and how its text is read.
+_CONVERTERS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {
+    TypeConverters.toInt: ("N", "an integer", int),
+    TypeConverters.toFloat: ("X", "a number", float),
+    TypeConverters.toString: ("NAME", "text", str),
+    TypeConverters.toListInt: (
+        "N,N,...",
+        "integers separated by commas",
+        lambda text: [int(number) for number in text.split(",")],
+    ),
+    TypeConverters.toListFloat: (
+        "X,X,...",
+        "numbers separated by commas",
+        lambda text: [float(number) for number in text.split(",")],
+    ),
+    TypeConverters.toBoolean: (
+        "true|false",
+        "true or false",
+        lambda text: {"true": True, "false": False}[text.lower()],
+    ),
 }
 
 
-def _add_param(group: Any, param: Param[Any]) -> None:
-    metavar, convert = _CONVERTERS[param.typeConverter]
+def _add_param(group: Any, param: Param[Any], default: Any) -> None:
+    metavar, rule, convert = _CONVERTERS[param.typeConverter]
     if param.name == "network":
-        metavar, convert = "FILE", _read_file
+        metavar, rule, convert = "FILE", "a readable text file", _read_file
     option = "--" + re.sub("([A-Z])", lambda letter: "-" + letter.group().lower(), param.name)
-    name = "number list" if "," in metavar else metavar
-    converter = _named(convert, name)
-    group.add_argument(option, dest=f"param_{param.name}", type=converter, metavar=metavar, help=_help(param))
+    converter = _refusing(convert, rule)
+    group.add_argument(option, dest=f"param_{param.name}", type=converter, metavar=metavar, help=_help(param, default))
 
 
-def _named(convert: Callable[[str], Any], name: str) -> Callable[[str], Any]:
+def _refusing(convert: Callable[[str], Any], rule: str) -> Callable[[str], Any]:
+    """`convert` with an error that argparse prints after the option's name."""
+
     def converted(text: str) -> Any:
         try:
             return convert(text)
-        except (ValueError, KeyError, OSError) as error:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a {name} ({error})") from None
+        except (ValueError, KeyError, OSError):
+            raise argparse.ArgumentTypeError(f"must be {rule}, not {text!r}") from None
 
     return converted
 
 
-def _help(param: Param[Any]) -> str:
-    text = "file of " + param.doc if param.name == "network" else param.doc
+def _help(param: Param[Any], default: Any) -> str:
+    text = "file with " + param.doc if param.name == "network" else param.doc
+    if default not in (None, ""):
+        text += f" Default: {_as_argument(default)}."
     return text.replace("%", "%%")
+
+
+def _as_argument(value: Any) -> str:
+    """A Param's value as the command line takes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _read_file(path: str) -> str:
@@ -244,13 +304,15 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _check_report(path: str) -> None:
-    """Refuse, before anything is trained, a report that cannot be written."""
+    """Refuse a report that cannot be written; called before anything is trained."""
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"There is no folder {folder} for the report; create it, or set another --report.")
+        raise FileNotFoundError(
+            f"The folder of the report, {folder}, does not exist; create it, or set another --report."
+        )
     if importlib.util.find_spec("matplotlib") is None:
         raise ModuleNotFoundError(
-            "A report needs matplotlib; pip install spark_cnn_ensemble[plots], or leave --report out."
+            "A report needs matplotlib; run pip install 'spark-cnn-ensemble[plots]', or leave --report out."
         )
 
 
@@ -264,9 +326,8 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
 
 def member_table(summary: CNNEnsembleTrainingSummary) -> str:
     """One line per member: rows, epochs, seconds, and the accuracies of its last epoch."""
-    members = summary.members
     lines = ["member     rows  epochs  seconds  training accuracy  validation accuracy"]
-    for member in members:
+    for member in summary.members:
         validation = member.history.get("val_accuracy")
         shown = f"{validation[-1]:.2%}" if validation else "-"
         lines.append(
@@ -291,7 +352,7 @@ def _ensemble(model: PipelineModel) -> CNNEnsembleClassificationModel:
         if isinstance(stage, CNNEnsembleClassificationModel):
             return stage
     raise ValueError(
-        "The pipeline has no CNNEnsembleClassificationModel among its stages; give one that `train` saved."
+        "The pipeline has no CNNEnsembleClassificationModel among its stages; pass --model a folder that 'train' wrote."
     )
 
 
@@ -304,7 +365,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
-    """Accuracy of the vote and of the members, and the confusion matrix."""
+    """The text that `evaluate` prints: accuracy of the vote and of the members, and the confusion matrix."""
     members = evaluation.memberAccuracies
     low, high = evaluation.accuracyInterval
     text = (

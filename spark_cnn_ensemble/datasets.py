@@ -1,7 +1,7 @@
-"""Sample images as arrays, and ways into DataFrames.
+"""Sample data for users.
 
-MNIST and scikit-learn's digits as arrays; arrays to a DataFrame. The reader and writer of the text matrix, from
-`text/`, are public here. Called by users and the demo.
+MNIST and scikit-learn's digits as arrays, and arrays as a DataFrame. The reader and the writer of the text matrix are
+public here; their code is in `text`. Called by users and by `demo`.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ _SPARK_TYPES = {
 
 
 def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays]:
-    """Read MNIST's 70,000 handwritten digits from its four gzipped IDX files.
+    """Load MNIST's 70,000 handwritten digits from their four gzipped IDX files.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Where the files and their ``SHA256SUMS`` are; default: the copy that comes with this package.
+        Folder of the files and their ``SHA256SUMS``; default: the copy that comes with this package.
 
     Returns
     -------
@@ -64,12 +64,13 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     Raises
     ------
     FileNotFoundError
-        If a file is missing.
+        A file is missing.
     ValueError
-        If a file is damaged: its uncompressed bytes do not match the SHA-256 in ``SHA256SUMS``.
+        A file is damaged: its uncompressed bytes do not match the SHA-256 in ``SHA256SUMS``.
 
     Examples
     --------
+    >>> from spark_cnn_ensemble.datasets import load_mnist
     >>> (x_train, y_train), (x_test, y_test) = load_mnist()
     >>> x_train.shape, x_test.shape, x_train.dtype
     ((60000, 28, 28), (10000, 28, 28), dtype('uint8'))
@@ -85,7 +86,7 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
 
 
 def _bundled_mnist() -> Path:
-    """``data/mnist`` of a clone, or the folder that the wheel installs."""
+    """The folder ``data/mnist`` of a clone, else the one that the wheel installs."""
     clone = Path(__file__).parent.parent / "data" / "mnist"
     if not clone.is_dir():
         with suppress(PackageNotFoundError):
@@ -113,7 +114,7 @@ def _read_idx(path: Path, digest: str | None) -> np.ndarray:
 
 
 def load_digits() -> tuple[Arrays, Arrays]:
-    """Load scikit-learn's 1,797 digits of 8x8 pixels, which train in seconds.
+    """Load scikit-learn's 1,797 digits of 8x8 pixels, on which an ensemble trains in seconds.
 
     The split is ``train_test_split(x, y, test_size=360, stratify=y, random_state=0)``, the same each time.
 
@@ -125,10 +126,11 @@ def load_digits() -> tuple[Arrays, Arrays]:
     Raises
     ------
     ImportError
-        If scikit-learn is not installed.
+        scikit-learn is not installed.
 
     Examples
     --------
+    >>> from spark_cnn_ensemble.datasets import load_digits
     >>> (x_train, y_train), (x_test, y_test) = load_digits()
     >>> x_train.shape, int(x_train.max())
     ((1437, 8, 8), 16)
@@ -150,32 +152,32 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     Parameters
     ----------
     spark : SparkSession
-        The session.
     x : array_like, shape (rows, ...)
-        Real numbers.
+        Images of any shape; real numbers.
     y : array_like, shape (rows,), optional
-        Labels, 32-bit integers.
+        Labels, whole numbers of 32 bits; default: the rows have no label.
 
     Returns
     -------
     DataFrame
-        ``id`` bigint, the row's index; ``features``, an array of the row's numbers in C order, of the
-        narrowest type that holds them all exactly (uint8: smallint, float32: float); ``label`` int, if `y` is
-        given. Spark spreads up to 48 MB over as many partitions as it has cores; beyond, a partition holds at
-        most 4,096 rows and 16 MiB.
+        Columns ``id`` bigint, the row's index; ``features``, an array of the image's numbers in C order, of the
+        narrowest type that holds all values of `x`'s type exactly (uint8: smallint, float32: float); ``label`` int, if
+        `y` is given. Spark spreads up to 48 MB over as many partitions as it has cores; of larger data, a partition
+        holds at most 4,096 rows and 16 MiB.
 
     Raises
     ------
     ValueError
-        If the arrays do not fit together, or hold values that no type of Spark can hold.
+        The arrays differ in length, or hold values that no numeric type of Spark holds.
 
     Notes
     -----
-    The rows stay in the driver's heap (94 MB for MNIST), which is 1 GB unless ``spark.driver.memory`` says
-    otherwise: put larger data into files.
+    The rows stay in the driver's heap (94 MB for MNIST), which is 1 GB unless ``spark.driver.memory`` says otherwise.
+    Put larger data into files.
 
     Examples
     --------
+    >>> from spark_cnn_ensemble.datasets import load_digits, to_dataframe
     >>> (x_train, y_train), _ = load_digits()
     >>> to_dataframe(spark, x_train, y_train)
     DataFrame[id: bigint, features: array<smallint>, label: int]

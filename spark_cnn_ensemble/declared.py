@@ -1,6 +1,7 @@
-"""How a Param is declared, with its default and range, and how values are checked.
+"""The declaration of a Param.
 
-The Params themselves are in `params`. As in scikit-learn, values are checked when they are used, not when they are set.
+`Declared` is a Param with its default and range, `check_params` the check of values against the ranges. The Params
+themselves are in `params`. As in scikit-learn, values are checked when they are used, not when they are set.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ class Range:
     Parameters
     ----------
     rule : str
-        Follows "must be" in a message.
+        The range in words, as they follow "must be" in a message.
     holds : callable
-        Whether a value is one of them.
+        Whether a value is in the range.
     """
 
     rule: str
@@ -46,20 +47,20 @@ POSITIVE = Range("a finite number > 0", lambda value: 0 < value < math.inf)
 
 
 class Declared(Param[T], Generic[T]):
-    """A Param with everything that is known of it.
+    """A Param with its default, its range, and whether it decides the bags.
 
     Parameters
     ----------
     name, doc : str
     converter : callable
-        Of `TypeConverters`.
+        One of Spark's `TypeConverters`.
     default : optional
-        None: the Param has no default and is unset.
+        None: the Param has no default, and is unset until a user sets it.
     allowed : Range, optional
         None: any value of the type.
     decides_bags : bool
-        Whether fits that differ in this Param read other rows, draw other bags, or run the job in another way, and so
-        cannot be trained together.
+        Whether fits that differ in this Param read other rows, draw other bags, or run the job in another way. Such
+        fits cannot be trained by one job.
     """
 
     def __init__(
@@ -78,12 +79,17 @@ class Declared(Param[T], Generic[T]):
 
 
 def check_params(instance: Params) -> None:
-    """Check every value that is set, or has a default, against the range of its Param.
+    """Check every value, set or default, against the range of its Param.
+
+    Parameters
+    ----------
+    instance : Params
+        An estimator or a model; its class is named in the message.
 
     Raises
     ------
     ValueError
-        Names the Param, the class, the rule and the value.
+        A value is out of range.
     """
     for param in instance.params:
         allowed = getattr(param, "allowed", None)
@@ -98,11 +104,11 @@ def check_params(instance: Params) -> None:
 
 
 def decides_bags(param: Param[Any]) -> bool:
-    """Whether fits that differ in a Param cannot be trained by one job; see `Declared`."""
+    """Whether fits that differ in `param` cannot be trained by one job; true for Spark's own Params."""
     return getattr(param, "decides_bags", True)
 
 
 def optional(instance: Params, name: str) -> Any:
-    """The value of a Param that may be unset; None if it is unset or an empty string."""
+    """The value of the Param `name`; None if it is unset, 0 or empty."""
     param = instance.getParam(name)
     return (instance.getOrDefault(param) or None) if instance.isDefined(param) else None

@@ -1,6 +1,6 @@
-"""The main job on MNIST: one CNN on one core against an ensemble on all cores.
+"""The demo: one CNN on one core against an ensemble on all cores, on MNIST.
 
-Called by the command line. It prints what it measures.
+It prints what it measures. Called by `cli`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,16 @@ MEMBERS = 6
 
 
 def run_demo(spark: SparkSession) -> None:
-    """Train, vote, save, load in a new process, score there and compare.
+    """Train both, score with both, and compare the ensemble's votes with those of its saved copy in a new process.
+
+    Parameters
+    ----------
+    spark : SparkSession
 
     Raises
     ------
     RuntimeError
-        The loaded model does not agree with the saved one.
+        The saved copy predicts another class for some row.
     """
     started = time.perf_counter()
     engine = engine_of(spark)
@@ -70,9 +74,9 @@ def run_demo(spark: SparkSession) -> None:
 
 
 def _fit(train: DataFrame, numMembers: int) -> tuple[CNNEnsembleClassificationModel, float]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     model = CNNEnsembleClassifier(numMembers=numMembers, **RECIPE).fit(train)
-    return model, time.perf_counter() - begun
+    return model, time.perf_counter() - started
 
 
 def _row(name: str, model: CNNEnsembleClassificationModel, seconds: float, test: DataFrame) -> str:
@@ -90,11 +94,11 @@ def _score_elsewhere(model: CNNEnsembleClassificationModel, test: DataFrame, fol
     test.write.parquet(rows)
     command = [sys.executable, "-m", "spark_cnn_ensemble", "score", "--model", saved, "--input", rows]
     subprocess.run([*command, "--format", "parquet", "--output", scored], check=True, capture_output=True)
-    here = model.transform(test).select("id", "prediction")
-    there = test.sparkSession.read.parquet(scored).select("id", "prediction")
-    agreeing = here.join(there, ["id", "prediction"]).count()
-    if agreeing != here.count():
+    expected = model.transform(test).select("id", "prediction")
+    from_copy = test.sparkSession.read.parquet(scored).select("id", "prediction")
+    agreeing = expected.join(from_copy, ["id", "prediction"]).count()
+    if agreeing != expected.count():
         raise RuntimeError(
-            f"Only {agreeing} of {here.count()} predictions of the loaded model equal those of the saved one."
+            f"Only {agreeing} of {expected.count()} predictions of the saved model equal those of the fitted one."
         )
     return agreeing

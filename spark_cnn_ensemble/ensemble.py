@@ -1,6 +1,7 @@
 """The members of a model on the driver: an immutable value of networks and weights.
 
-It knows neither Params nor DataFrames. Held by the model, which makes subsets and merges of it.
+It knows neither Params nor DataFrames. The estimator makes it and the model holds it; `worker.loaded_ensemble` is its
+counterpart in a worker process.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ class Ensemble:
     Parameters
     ----------
     architectures : tuple of Architecture
-        The different networks, all of one input shape and number of classes.
+        The different networks, all with the same input shape and number of classes.
     architecture_of : tuple of int
         For each member, the index of its network.
     weights : tuple of bytes
         For each member, its packed weights.
     members : tuple of MemberSummary
+        How each member was trained.
     class_names : tuple of str or None
         Names of the classes, if the label column's metadata had them.
     """
@@ -58,16 +60,22 @@ class Ensemble:
 
     @cached_property
     def id(self) -> str:
-        """An id under which worker processes keep these members unpacked."""
+        """The id under which worker processes keep these members unpacked."""
         return uuid.uuid4().hex
 
     @cached_property
     def shared_weights(self) -> SharedWeights:
-        """The weights, ready to be used by workers."""
+        """The weights in the form that workers can read."""
         return SharedWeights(self.weights)
 
     def network(self, member: int) -> Any:
-        """A member as a Keras model."""
+        """A member as a Keras model with its weights.
+
+        Raises
+        ------
+        ValueError
+            The weights do not fit the network.
+        """
         architecture = self.architectures[self.architecture_of[member]]
         arrays = unpack_weights(self.weights[member])
         check_number(architecture, arrays, member)
@@ -87,7 +95,7 @@ class Ensemble:
         )
 
     def merge(self, other: Ensemble) -> Ensemble:
-        """The members of both.
+        """The members of both, this ensemble's first.
 
         Raises
         ------
@@ -118,7 +126,19 @@ class Ensemble:
         )
 
     def to_keras(self, soft: bool) -> Any:
-        """One Keras model: image -> prediction, probability and rawPrediction, as `worker.voting` has them."""
+        """One Keras model of all members that votes as `worker.decision` does.
+
+        Parameters
+        ----------
+        soft : bool
+            Whether the mean softmax decides rather than the majority.
+
+        Returns
+        -------
+        keras.Model
+            Maps images (n, height, width, channels) to a dict of "prediction" (n,), "probability" and "rawPrediction"
+            (n, classes).
+        """
         import keras
         from keras import ops
 
@@ -166,7 +186,12 @@ class Ensemble:
 
 
 def check_metadata(ensemble: dict[str, Any]) -> int:
-    """Check what a saved model's metadata says of its members, before anything is made from it.
+    """Check the part of a saved model's metadata that describes its members, before anything is made from it.
+
+    Parameters
+    ----------
+    ensemble : dict
+        As `Ensemble.to_metadata` gives it, from a file that anyone may have written.
 
     Returns
     -------
@@ -176,7 +201,7 @@ def check_metadata(ensemble: dict[str, Any]) -> int:
     Raises
     ------
     KeyError, TypeError, AttributeError, ValueError
-        Something is missing, of another type, out of range, or contradicts the rest.
+        An entry is missing, has another type, is out of range, or contradicts another.
     """
     architectures, members = check_list(ensemble["architectures"]), check_list(ensemble["members"])
     if not architectures or not members:

@@ -1,7 +1,8 @@
 """`CNNEnsembleClassifier`: from a DataFrame to trained members.
 
-The story of a fit comes first (`_fit_together`), what it needs of the Params next, setters last: one per Param, which
-makes the module long.
+`_fit_together` is the course of a fit. The methods that it calls to read the schema and the Params follow, then the
+setters: one per Param, which makes the module long. Bags are drawn in `rows`, members are trained in `fit`, and the
+model that comes out is in `model`.
 """
 
 from __future__ import annotations
@@ -48,25 +49,43 @@ _SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; t
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
-    Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG); labels are
+    Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG). Labels are
     class indices 0, 1, 2, ... of any numeric type. The input is read once if numClasses, or the metadata of the label
     column, gives the number of classes; otherwise there is one more pass over the label column.
 
-    The same rows, params and seed give bit for bit the same members on the same kind of CPU and the same
+    The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same
     spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.
 
     Parameters
     ----------
     **params
-        Every Param by its name; `explainParams()` lists their meanings and ranges. `fit` checks the values.
+        Every Param by its name; ``explainParams()`` lists their meanings, ranges and defaults. The constructor only
+        stores the values; `fit` checks them. None leaves a Param unset.
+
+    Notes
+    -----
+    The bags are those of bagging [1]_ with ``bagging="bootstrap"``, and of pasting [2]_, sampling without replacement,
+    with ``bagging="subsample"``. With ``bagging="disjoint"`` they partition the rows. The members of a random forest
+    are combined in the same way [3]_.
+
+    References
+    ----------
+    .. [1] L. Breiman, "Bagging predictors", Machine Learning 24, 1996.
+    .. [2] L. Breiman, "Pasting small votes for classification in large databases and on-line", Machine Learning 36,
+       1999.
+    .. [3] L. Breiman, "Random forests", Machine Learning 45, 2001.
 
     Examples
     --------
-    >>> classifier = CNNEnsembleClassifier(numMembers=4, epochs=3, learningRate=4e-3, oobSampleSize=300, verbose=0)
+    >>> from spark_cnn_ensemble import CNNEnsembleClassifier
+    >>> from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+    >>> train_arrays, test_arrays = load_digits()
+    >>> train, test = to_dataframe(spark, *train_arrays), to_dataframe(spark, *test_arrays)
+    >>> classifier = CNNEnsembleClassifier(numMembers=4, bagging="bootstrap", learningRate=4e-3, verbose=0)
     >>> model = classifier.fit(train)
-    >>> model.transform(test).select("prediction")
-    DataFrame[prediction: double]
-    >>> bool(model.summary.oobAccuracy > 0.5)
+    >>> model.transform(test).select("id", "label", "prediction")
+    DataFrame[id: bigint, label: int, prediction: double]
+    >>> model.summary.oobAccuracy > 0.7
     True
     """
 
@@ -127,26 +146,30 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def fitMultiple(
         self, dataset: DataFrame, paramMaps: Sequence[ParamMap]
     ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
-        """Fit a model for each param map; maps that draw the same bags are trained by one job.
+        """Fit one model per param map.
 
-        Maps that differ only in how members train share the reading of the rows and the draw, and have one task
-        per member and map, so that few members leave no slot idle. Each model equals, bit for bit, the model of a fit
-        by itself. CrossValidator, TrainValidationSplit and `fit(dataset, paramMaps)` call this.
+        Maps that draw the same bags are trained by one job, with one task per member and map, so that few members leave
+        no slot idle. The rows are read once per job. Each model equals, bit for bit, the model of a fit by itself.
+        CrossValidator, TrainValidationSplit and ``fit(dataset, paramMaps)`` call this method.
 
         Parameters
         ----------
         dataset : DataFrame
+            The training rows: featuresCol, labelCol, and the columns that weightCol, validationIndicatorCol and idCol
+            name.
         paramMaps : sequence of dict
+            Each maps Params of this estimator to values.
 
         Returns
         -------
         iterator of (int, CNNEnsembleClassificationModel)
-            Index of the map and its model; several threads may share the iterator.
+            Index of a map, ascending, and its model. A job runs when the first of its models is requested. Several
+            threads may share the iterator.
 
         Raises
         ------
         ValueError
-            Several maps have the same checkpointDir.
+            Several maps have the same checkpointDir, a Param is out of range, or a column or row is unusable.
         """
         classifiers = [self.copy(values) for values in paramMaps]
         folders = [folder for classifier in classifiers if (folder := classifier.getCheckpointDir())]
@@ -166,7 +189,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def _fit_together(
         self, dataset: DataFrame, classifiers: Sequence[CNNEnsembleClassifier]
     ) -> list[CNNEnsembleClassificationModel]:
-        """Fit this classifier, the first of `classifiers`, and others that draw the same bags."""
+        """Fit `classifiers` in one job; all draw the same bags, and the first of them is this one."""
         started = time.perf_counter()
         for classifier in classifiers:
             classifier._check()
@@ -216,10 +239,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         return models
 
     def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
-        """The columns to read, the number of classes, and their names where the label's metadata has them.
+        """The columns to read, the number of classes, and the classes' names if the label's metadata has them.
 
-        Runs a job only for what neither a Param nor metadata says: over the first row for the images' shape, over the
-        label column for the number of classes.
+        Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first row, and the
+        number of classes, from the label column.
         """
         _, class_names, num_classes = label_values(dataset, self.getLabelCol())
         num_classes = optional(self, "numClasses") or num_classes
@@ -264,7 +287,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         return draw_of(self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed())
 
     def _bags_identity(self, index: int) -> str:
-        """The same for classifiers that can be trained in one job; a checkpoint belongs to one fit."""
+        """A text that is equal for classifiers that one job can train.
+
+        `index`, the place among the param maps, separates classifiers with a checkpointDir, which belongs to one fit.
+        """
         values = {
             param.name: self.getOrDefault(param)
             for param in self.params
@@ -345,21 +371,43 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             )
 
     def write(self) -> SafeWriter:
-        """A writer; ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole."""
+        """The writer of this estimator.
+
+        ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole.
+
+        Returns
+        -------
+        MLWriter
+        """
         return SafeWriter(self)
 
     @classmethod
     def read(cls) -> SafeReader:
-        """A reader; `load(path)` is its shortcut."""
+        """The reader of saved estimators; ``load(path)`` is short for ``read().load(path)``.
+
+        Returns
+        -------
+        MLReader
+        """
         return SafeReader(cls)
 
     def setParams(self, **params: Any) -> CNNEnsembleClassifier:
-        """Sets any Params by name.
+        """Sets any Params by name; None unsets a Param.
+
+        Parameters
+        ----------
+        **params
+            Values by the names of their Params.
+
+        Returns
+        -------
+        CNNEnsembleClassifier
+            This estimator.
 
         Raises
         ------
         TypeError
-            There is no such Param, or the value has the wrong type.
+            No Param has this name, or a value has the wrong type.
         """
         for name in params:
             if not self.hasParam(name):

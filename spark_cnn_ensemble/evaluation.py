@@ -1,4 +1,8 @@
-"""`CNNEnsembleEvaluation`: the members and their vote, measured on labelled rows; made by `model.evaluate`."""
+"""`CNNEnsembleEvaluation`: the members and their vote, measured on labelled rows.
+
+It holds counts; `worker.evaluation` counts the rows of a task, and `votes` has what is computed from votes one by one.
+Made by the model's `evaluate`.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +20,38 @@ from spark_cnn_ensemble.worker.disputed_rows import most_disputed
 
 @dataclass(frozen=True, eq=False, repr=False)
 class CNNEnsembleEvaluation(VoteStatistics):
-    """The members and their vote, measured on labelled rows.
+    """The members and their vote, measured on labelled rows; ``model.evaluate`` gives it.
 
     Attributes
     ----------
+    confusion : numpy.ndarray
+        Shape (classes, classes): number of rows by label and prediction.
+    memberRight : numpy.ndarray
+        Shape (members,): number of rows that each member gets right alone.
+    same : numpy.ndarray
+        Shape (members, members): number of rows on which two members vote for the same class.
+    rowsByVotes, rightByVotes : numpy.ndarray
+        Shape (members + 1,): number of rows whose predicted class has 0, 1, 2, ... votes, and how many of these are
+        predicted right.
+    rightBySize : numpy.ndarray
+        Shape (members,): number of rows that the vote of the first 1, 2, ... members gets right.
     skippedRows : int
         Unusable rows that were left out.
+    disputedRows : tuple of DisputedRow
+        The rows on which the members disagree most, at most twelve.
 
     Examples
     --------
     >>> evaluation = model.evaluate(test)
     >>> evaluation.rows, evaluation.confusionMatrix.shape, evaluation.memberAccuracies.shape
     (360, (10, 10), (3,))
-    >>> bool(evaluation.accuracy > 0.8)
+    >>> evaluation.accuracy > 0.8
     True
+    >>> low, high = evaluation.accuracyInterval
+    >>> low < evaluation.accuracy < high
+    True
+    >>> evaluation.accuracyBySize["size"].tolist()
+    [1, 2, 3]
     """
 
     confusion: np.ndarray
@@ -43,7 +65,19 @@ class CNNEnsembleEvaluation(VoteStatistics):
 
     @classmethod
     def from_counts(cls, counts: Sequence[Any], classes: int, members: int) -> CNNEnsembleEvaluation:
-        """The sum of the counts of all tasks: rows of `worker.evaluation.COUNTS_SCHEMA`."""
+        """The sum of the counts of all tasks.
+
+        Parameters
+        ----------
+        counts : sequence of Row
+            Rows of `worker.evaluation.COUNTS_SCHEMA`.
+        classes, members : int
+            Number of classes and of members.
+
+        Returns
+        -------
+        CNNEnsembleEvaluation
+        """
 
         def total(name: str, *shape: int) -> np.ndarray:
             return np.sum([row[name] for row in counts], axis=0, dtype=np.int64).reshape(*shape or (-1,))
@@ -81,7 +115,10 @@ class CNNEnsembleEvaluation(VoteStatistics):
 
     @property
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote of the first 1, 2, ... members: size, accuracy, low, high (95 % interval), rows."""
+        """Accuracy of the vote of the first 1, 2, ... members.
+
+        Columns size, accuracy, low and high (95 % interval), rows.
+        """
         bounds = [wilson_interval(float(right), self.rows) for right in self.rightBySize]
         low, high = zip(*bounds, strict=True)
         size = np.arange(1, len(self.rightBySize) + 1)

@@ -1,7 +1,7 @@
 """The plain record of a fit, with the checks of its JSON form.
 
-Dataclasses, numpy and pandas; nothing here touches Spark. Pictures and reports are typed on this record; the public
-class with ways to show it is in `summary`.
+Dataclasses, numpy and pandas; nothing here uses Spark. The public class with ways to show the record is in `summary`.
+Called by the estimator, which fills the record, and by `model`, which saves and loads it; `plots` and `report` read it.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ class MemberSummary:
     rows : int
         Rows in its bag.
     examples : int
-        Rows in its bag times their copies: what it sees in one epoch.
+        Rows in its bag, each counted as often as it has copies: the images of one epoch.
     validationRows : int
         Rows that it validated on.
     classCounts : tuple of int
         Rows of each class in its bag.
     seconds : float
-        Wall time of its training in seconds, without the wait for its rows.
+        Wall time of its training, without the wait for its rows.
     history : dict of str to tuple of float
-        Per epoch: "loss" and "accuracy" as measured while training; "val_loss" and "val_accuracy" if there were
-        validation rows.
+        One value per epoch: "loss" and "accuracy" as measured while training; "val_loss" and "val_accuracy" if there
+        were validation rows. Accuracies are 0 to 1.
     retries : int
-        Earlier attempts of its task.
+        Attempts of its task that failed before the one that trained it.
     spilled : bool
         Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
 
@@ -79,7 +79,17 @@ class MemberSummary:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MemberSummary:
-        """The inverse of `to_dict` and JSON; unknown keys are ignored."""
+        """The inverse of `to_dict` and JSON.
+
+        Parameters
+        ----------
+        values : dict
+            As `to_dict` gives them; unknown keys are ignored.
+
+        Returns
+        -------
+        MemberSummary
+        """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["classCounts"] = tuple(known["classCounts"])
         known["history"] = {name: tuple(curve) for name, curve in known["history"].items()}
@@ -88,7 +98,7 @@ class MemberSummary:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a fit found out, as a plain record; `CNNEnsembleTrainingSummary` documents the attributes."""
+    """The record of a fit; `CNNEnsembleTrainingSummary` documents the attributes."""
 
     members: tuple[MemberSummary, ...] = field(repr=False)
     rows: int
@@ -106,22 +116,25 @@ class FitResult:
 
     @property
     def totalIterations(self) -> int:
-        """Epochs of the member that trained for most."""
+        """Number of epochs of the member that trained longest."""
         return max(member.epochs for member in self.members)
 
     @property
     def objectiveHistory(self) -> list[float]:
-        """Training loss per epoch, the mean of the members that trained for that many epochs."""
+        """Training loss per epoch, the mean over the members that trained for that many epochs."""
         return self.epochTable.groupby("epoch")["loss"].mean().tolist()
 
     @property
     def accuracy(self) -> float:
-        """Training accuracy in the last epoch, 0 to 1, the mean of the members."""
+        """Training accuracy in a member's last epoch, 0 to 1, the mean over the members."""
         return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
 
     @property
     def epochTable(self) -> pd.DataFrame:
-        """One row per member and epoch: member, epoch (from 1), loss, accuracy, and val_loss, val_accuracy."""
+        """One row per member and epoch.
+
+        Columns member, epoch (from 1), loss, accuracy, and val_loss and val_accuracy if there were validation rows.
+        """
         tables = [
             pd.DataFrame({"member": member.member, "epoch": range(1, member.epochs + 1), **member.history})
             for member in self.members
@@ -130,7 +143,12 @@ class FitResult:
 
     @property
     def memberTable(self) -> pd.DataFrame:
-        """One row per member, with the measures of its last epoch and its accuracy on the out-of-bag sample."""
+        """One row per member, indexed by member.
+
+        Columns rows, examples, validationRows, epochs, seconds, retries, spilled, the measures of the last epoch (loss,
+        accuracy, and val_loss and val_accuracy if there were validation rows), and oobAccuracy, the member's accuracy
+        on the out-of-bag sample if there is one.
+        """
         last = self.epochTable.groupby("member").last().drop(columns="epoch")
         columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
         table = pd.DataFrame(
@@ -142,8 +160,13 @@ class FitResult:
         return table
 
     def facts(self) -> list[tuple[str, str]]:
-        """The fit as a list of names and values in words."""
-        found = [
+        """The fit as pairs of a name and a value, both text, for reports.
+
+        Returns
+        -------
+        list of (str, str)
+        """
+        pairs = [
             ("members", f"{len(self.members)}"),
             ("rows read", f"{self.rows:,}"),
             ("rows left out", f"{self.skippedRows:,}"),
@@ -153,19 +176,24 @@ class FitResult:
             ("training accuracy, mean member", f"{self.accuracy:.2%}"),
         ]
         if self.resumedMembers:
-            found.append(("members found in checkpointDir", _listed(self.resumedMembers)))
-        found += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
+            pairs.append(("members found in checkpointDir", _listed(self.resumedMembers)))
+        pairs += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
         if self.outOfBag is not None and self.outOfBag.rows:
             low, high = self.outOfBag.accuracyInterval
-            found += [
+            pairs += [
                 ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
                 ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
                 ("rows of the sample that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
             ]
-        return found
+        return pairs
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the members, which a model saves itself; `from_dict` is the inverse."""
+        """Plain values for JSON, without the members, which a model saves itself; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "rows": self.rows,
             "skippedRows": self.skippedRows,
@@ -178,7 +206,14 @@ class FitResult:
 
     @classmethod
     def from_dict(cls: type[R], values: dict[str, Any], members: Sequence[MemberSummary]) -> R:
-        """The inverse of `to_dict` and JSON."""
+        """The inverse of `to_dict` and JSON.
+
+        Parameters
+        ----------
+        values : dict
+            As `to_dict` gives them.
+        members : sequence of MemberSummary
+        """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
         known["resumedMembers"] = tuple(known.get("resumedMembers", ()))
@@ -194,10 +229,17 @@ def _listed(numbers: Sequence[int]) -> str:
 def check_member(member: dict[str, Any], classes: int) -> None:
     """Check a member's report as JSON holds it, before anything is made from it.
 
+    Parameters
+    ----------
+    member : dict
+        As `MemberSummary.to_dict` gives it, from a file that anyone may have written.
+    classes : int
+        Number of classes.
+
     Raises
     ------
     KeyError, TypeError, AttributeError, ValueError
-        Something is missing, of another type, or out of range.
+        An entry is missing, has another type, or is out of range.
     """
     for name in ("member", "rows", "examples", "validationRows"):
         check_int(name, member[name])
@@ -209,13 +251,26 @@ def check_member(member: dict[str, Any], classes: int) -> None:
     history = member["history"]
     epochs = len(check_list(history["loss"]))
     if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:
-        raise ValueError("history has no epochs, or a measure that is not known")
+        raise ValueError("history has no epochs, or an unknown measure")
     for name in {"accuracy", *history}:
         check_each((int, float), name, history[name], epochs)
 
 
 def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None:
-    """Check a fit's record as JSON holds it; see `check_member`."""
+    """Check a fit's record as JSON holds it, before anything is made from it.
+
+    Parameters
+    ----------
+    result : dict
+        As `FitResult.to_dict` gives it, from a file that anyone may have written.
+    members, classes : int
+        Number of members and of classes.
+
+    Raises
+    ------
+    KeyError, TypeError, AttributeError, ValueError
+        See `check_member`.
+    """
     for name in ("rows", "skippedRows"):
         check_int(name, result[name])
     check_int("unusedRows", result.get("unusedRows", 0))
@@ -241,4 +296,4 @@ def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None
         check_each((int, float), "uncertainty", [row["uncertainty"]], 1)
         check_int("label", row["label"], 0, classes)
         check_each(int, "votes", row["votes"], classes)
-        base64.b64decode(row["png"], validate=True)  # it is put into pages of HTML
+        base64.b64decode(row["png"], validate=True)  # reports put it into HTML

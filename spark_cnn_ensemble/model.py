@@ -1,7 +1,7 @@
 """`CNNEnsembleClassificationModel`: scores a DataFrame by the members' vote.
 
-The members themselves are an `ensemble.Ensemble`; `worker.scoring` votes on a batch. The module is as long as the list
-of what users can ask of a model.
+The members are an `ensemble.Ensemble`, `worker.scoring` votes on a batch, and `persistence` saves and loads. The
+estimator makes models. The module is long because it holds every method that users can call on one.
 """
 
 from __future__ import annotations
@@ -38,26 +38,42 @@ from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
 class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
-    """An ensemble of CNNs that votes; made by `CNNEnsembleClassifier.fit`, `load`, `subset`, `pruned` or `merge`.
+    """An ensemble of CNNs that classifies by vote.
+
+    `CNNEnsembleClassifier.fit` and `load` make a model; `subset`, `pruned` and `merge` make new ones from its members.
 
     `transform` is lazy. It adds the columns rawPrediction (vector: votes per class, or summed softmax if
     votingStrategy is "soft"), probability (vector: rawPrediction over the number of members) and prediction (double);
     a column whose name is set to "" is left out. A tie goes to the tied class with the larger summed softmax, then to
-    the lower index. With `thresholds`, the class with the largest probability / threshold is predicted.
+    the lower index. With ``thresholds``, the class with the largest probability / threshold is predicted.
 
     Examples
     --------
-    >>> scored = model.transform(test)
-    >>> scored.select("label", "prediction").columns
-    ['label', 'prediction']
+    `model` has three members, and `test` has the columns id, features and label:
+
     >>> model.numClasses, model.inputShape, len(model.members)
     (10, [8, 8, 1], 3)
-    >>> model.write().overwrite().save("digits-model")
-    >>> loaded = CNNEnsembleClassificationModel.load("digits-model")
+    >>> scored = model.transform(test)
+    >>> row = scored.where("id = 0").head()
+    >>> int(row.rawPrediction.values.sum())
+    3
+    >>> model.predict(row.features) == row.prediction
+    True
+    >>> model.evaluate(test).accuracy > 0.8
+    True
+
+    A part of the members is a model too:
+
+    >>> model.subset([0, 2]).getNumMembers()
+    2
+
+    Save and load:
+
+    >>> from spark_cnn_ensemble import CNNEnsembleClassificationModel
+    >>> model.save(f"{folder}/digits-model")
+    >>> loaded = CNNEnsembleClassificationModel.load(f"{folder}/digits-model")
     >>> loaded.transform(test).exceptAll(scored).count()
     0
-    >>> loaded.subset([0, 2]).getNumMembers()
-    2
     """
 
     __module__ = "spark_cnn_ensemble"
@@ -84,7 +100,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     @property
     def numFeatures(self) -> int:
-        """Numbers per row: height * width * channels."""
+        """Numbers per image: height * width * channels."""
         return int(np.prod(self._ensemble.input_shape))
 
     @property
@@ -94,29 +110,33 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     @property
     def members(self) -> tuple[MemberSummary, ...]:
-        """How each member was trained, in the order of their votes."""
+        """How each member was trained, in the order of memberPredictionsCol."""
         return self._ensemble.members
 
     @property
     def hasSummary(self) -> bool:
-        """Whether there is a training summary: after a fit or a load, but not after `subset`, `pruned` or `merge`."""
+        """Whether there is a training summary.
+
+        A fitted model has one, and so has a loaded one if it was saved with it; the results of `subset`, `pruned` and
+        `merge` have none.
+        """
         return self._summary is not None
 
     @property
     def summary(self) -> CNNEnsembleTrainingSummary:
-        """The training summary.
+        """The record of the fit that made this model.
 
         Raises
         ------
         RuntimeError
-            There is no summary; see `hasSummary`.
+            The model has no summary; see `hasSummary`.
         """
         if self._summary is None:
             raise RuntimeError(f"No training summary available for this {type(self).__name__}")
         return self._summary
 
     def setVotingStrategy(self, value: str) -> CNNEnsembleClassificationModel:
-        """Sets the value of votingStrategy: the same members can vote either way."""
+        """Sets the value of votingStrategy; the same members can vote either way."""
         return self._set(votingStrategy=value)
 
     def setHandleInvalid(self, value: str) -> CNNEnsembleClassificationModel:
@@ -162,23 +182,23 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         nominal: dict[str, Any] = {"type": "nominal", "name": self.getPredictionCol()}
         nominal.update({"vals": list(names)} if names else {"num_vals": self.numClasses})
         vector = {"ml_attr": {"num_attrs": self.numClasses}}
-        wanted = [
+        outputs = [
             ("rawPrediction", self.getRawPredictionCol(), vector),
             ("probability", self.getProbabilityCol(), vector),
             ("prediction", self.getPredictionCol(), {"ml_attr": nominal}),
             ("uncertainty", self.getUncertaintyCol(), {}),
             ("memberPredictions", self.getMemberPredictionsCol(), {}),
         ]
-        wanted = [output for output in wanted if output[1]]
+        outputs = [output for output in outputs if output[1]]
         taken = list(dataset.columns)
-        for kind, name, _ in wanted:
+        for kind, name, _ in outputs:
             if name in taken:
                 raise ValueError(
                     f"The DataFrame has a column '{name}' already (parameter '{kind}Col'); drop it, or set '{kind}Col' "
                     "to another name or to '' to leave the output out."
                 )
             taken.append(name)
-        return wanted
+        return outputs
 
     @staticmethod
     def _output(value: Column, kind: str) -> Column:
@@ -213,6 +233,11 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         value : pyspark.ml.linalg.Vector, or array of numbers
             Height * width * channels numbers, in that order.
 
+        Returns
+        -------
+        float
+            The index of the class.
+
         Raises
         ------
         ValueError
@@ -221,11 +246,43 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return float(self._vote_on(value)[2][0])
 
     def predictRaw(self, value: Vector) -> Vector:
-        """Votes per class (or summed softmax), shape (classes,), for one image; `value` and errors as in `predict`."""
+        """Count the votes per class for one image on the driver.
+
+        Parameters
+        ----------
+        value : pyspark.ml.linalg.Vector, or array of numbers
+            Height * width * channels numbers, in that order.
+
+        Returns
+        -------
+        pyspark.ml.linalg.Vector
+            Shape (classes,): votes, or summed softmax if votingStrategy is "soft".
+
+        Raises
+        ------
+        ValueError
+            The length is wrong, or a number is NaN or infinite.
+        """
         return DenseVector(self._vote_on(value)[0][0])
 
     def predictProbability(self, value: Vector) -> Vector:
-        """Share of votes per class (or mean softmax), shape (classes,); `value` and errors as in `predict`."""
+        """Compute the share of votes per class for one image on the driver.
+
+        Parameters
+        ----------
+        value : pyspark.ml.linalg.Vector, or array of numbers
+            Height * width * channels numbers, in that order.
+
+        Returns
+        -------
+        pyspark.ml.linalg.Vector
+            Shape (classes,): shares of the votes, or mean softmax if votingStrategy is "soft".
+
+        Raises
+        ------
+        ValueError
+            The length is wrong, or a number is NaN or infinite.
+        """
         return DenseVector(self._vote_on(value)[1][0])
 
     def evaluate(self, dataset: DataFrame) -> CNNEnsembleEvaluation:
@@ -236,10 +293,15 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         dataset : DataFrame
             With the columns featuresCol and labelCol.
 
+        Returns
+        -------
+        CNNEnsembleEvaluation
+
         Raises
         ------
         ValueError
-            A row is unusable and handleInvalid is "error", or there are no rows.
+            A row is unusable and handleInvalid is "error" ("skip" and "keep" leave such rows out), or no row can be
+            scored.
         """
         self._check()
         features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
@@ -266,14 +328,22 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble))
 
     def memberNetwork(self, index: int) -> Any:
-        """Member `index` as a Keras model with its weights.
+        """One member as a Keras model with its weights.
 
-        It maps images of shape (n, height, width, channels) to probabilities of shape (n, classes).
+        Parameters
+        ----------
+        index : int
+            The member, 0 to numMembers - 1.
+
+        Returns
+        -------
+        keras.Model
+            Maps images of shape (n, height, width, channels) to probabilities of shape (n, classes).
 
         Raises
         ------
         ValueError
-            There is no such member.
+            No member has this index.
         """
         return self._ensemble.network(self._indices([index])[0])
 
@@ -290,19 +360,39 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return self._ensemble.to_keras(soft=self.getVotingStrategy() == "soft")
 
     def subset(self, indices: Sequence[int]) -> CNNEnsembleClassificationModel:
-        """A model of the members at `indices`, in that order, with the same params and a uid of its own.
+        """A model of some of the members.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            The members, each 0 to numMembers - 1, in the order of the new model.
+
+        Returns
+        -------
+        CNNEnsembleClassificationModel
+            With the same Params, its own uid and no summary.
 
         Raises
         ------
         ValueError
-            There is no such member, a member is named twice, or `indices` is empty.
+            No member has one of the indices, an index occurs twice, or `indices` is empty.
         """
         return self._like(self._ensemble.subset(self._indices(indices)))
 
     def pruned(self, size: int) -> CNNEnsembleClassificationModel:
-        """A model of the `size` members that vote best together on the out-of-bag sample, in the order of choice.
+        """A model of the members that vote best together on the out-of-bag sample.
 
         Scoring costs size / numMembers of the whole model's. The choice is greedy; see `OutOfBag.selection`.
+
+        Parameters
+        ----------
+        size : int
+            The number of members to keep, 1 to numMembers.
+
+        Returns
+        -------
+        CNNEnsembleClassificationModel
+            The members in the order of choice, with the same Params, its own uid and no summary.
 
         Raises
         ------
@@ -322,12 +412,22 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return self.subset(votes.selection(size))
 
     def merge(self, other: CNNEnsembleClassificationModel) -> CNNEnsembleClassificationModel:
-        """A model of this model's members and those of `other`, with this model's params and a uid of its own.
+        """A model of the members of two models.
+
+        Parameters
+        ----------
+        other : CNNEnsembleClassificationModel
+            Its members come after those of this model; their networks may differ.
+
+        Returns
+        -------
+        CNNEnsembleClassificationModel
+            With this model's Params, its own uid and no summary.
 
         Raises
         ------
         ValueError
-            Classes or input shapes differ.
+            Input shapes, numbers of classes or names of classes differ.
         """
         return self._like(self._ensemble.merge(other._ensemble))
 
@@ -336,15 +436,23 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return model._set(numMembers=len(ensemble))
 
     def _indices(self, indices: Sequence[int]) -> list[int]:
-        chosen, there = list(indices), range(len(self._ensemble))
-        if not chosen or len(set(chosen)) != len(chosen) or not all(index in there for index in chosen):
+        chosen, members = list(indices), range(len(self._ensemble))
+        if not chosen or len(set(chosen)) != len(chosen) or not all(index in members for index in chosen):
             raise ValueError(
-                f"Members are numbered 0 to {len(there) - 1}; name at least one, and none twice. Got {chosen} instead."
+                f"Members are numbered 0 to {len(members) - 1}; name at least one, and none twice. Got {chosen} "
+                "instead."
             )
         return [int(index) for index in chosen]
 
     def write(self) -> SafeWriter:
-        """A writer; ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole."""
+        """The writer of this model.
+
+        ``write().overwrite().save(path)`` replaces an existing folder once the new one is whole.
+
+        Returns
+        -------
+        MLWriter
+        """
         return SafeWriter(self, self._write_members)
 
     def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:
@@ -356,18 +464,23 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     @classmethod
     def read(cls) -> SafeReader:
-        """A reader; `load(path)` is its shortcut."""
+        """The reader of saved models; ``load(path)`` is short for ``read().load(path)``.
+
+        Returns
+        -------
+        MLReader
+        """
         return SafeReader(cls, _restore)
 
 
 def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEnsembleClassificationModel:
-    found = metadata["summary"]
+    fit_result = metadata["summary"]
     num_classes = check_metadata(metadata["ensemble"])
-    if found is not None:
-        check_fit_result(found, len(metadata["ensemble"]["members"]), num_classes)
+    if fit_result is not None:
+        check_fit_result(fit_result, len(metadata["ensemble"]["members"]), num_classes)
     weights = read_weights(spark, path, metadata["ensemble"]["members"])
     ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
-    summary = None if found is None else CNNEnsembleTrainingSummary.from_dict(found, ensemble.members)
+    summary = None if fit_result is None else CNNEnsembleTrainingSummary.from_dict(fit_result, ensemble.members)
     return CNNEnsembleClassificationModel(ensemble, summary)
 
 

@@ -1,7 +1,8 @@
-"""What a user may set: each Param declared once, with its documentation, type, default and range.
+"""The declarations of all Params, with their getters.
 
-The estimator and the model share `_CNNEnsembleParams`; `HasImageShape` adds what only an estimator needs. Getters stand
-next to their Param, setters on the classes that users hold. The module is long because it holds every Param in full.
+The estimator and the model share `_CNNEnsembleParams`; `HasImageShape` is the estimator's alone. Setters are on the
+classes that users hold. `declared` has the type of a declaration and the check of values. The module is long because
+each Param is declared in full.
 """
 
 from __future__ import annotations
@@ -112,8 +113,7 @@ class HasNetwork(Params):
 
     network: Declared[str] = Declared(
         "network",
-        "a Keras classifier as JSON (model.to_json()) that maps an image to the probabilities of the classes; "
-        "'': the built-in CNN.",
+        "a Keras classifier as JSON (model.to_json()) that maps an image to class probabilities; '': the built-in CNN.",
         TypeConverters.toString,
         default="",
         decides_bags=False,
@@ -312,7 +312,7 @@ class HasExecution(Params):
     )
     maxMemoryInMB: Declared[int] = Declared(
         "maxMemoryInMB",
-        "MiB of a bag's images that are kept in memory; more goes to the local disk of the task (>= 1).",
+        "memory for a bag's images, in MiB; a bag that exceeds it is kept on the local disk of its task (>= 1).",
         TypeConverters.toInt,
         default=1024,
         allowed=at_least(1),
@@ -326,8 +326,8 @@ class HasExecution(Params):
     )
     minMembers: Declared[int] = Declared(
         "minMembers",
-        "members that must train without diverging (>= 1); those that diverge are left out and named. Unset: a member "
-        "that diverges fails the fit.",
+        "members that must train without diverging (>= 1, and <= numMembers); members that diverge are left out, and "
+        "the summary's missingMembers gives the reason. Unset: a member that diverges fails the fit.",
         TypeConverters.toInt,
         allowed=at_least(1),
         decides_bags=False,
@@ -427,17 +427,19 @@ class _CNNEnsembleParams(
     )
     thresholds: Declared[list[float]] = Declared(
         "thresholds",
-        "one number per class; the class with the largest probability / threshold is predicted.",
+        "one number per class (>= 0, at most one of them 0); the class with the largest probability / threshold is "
+        "predicted. Unset: the class that the members vote for.",
         TypeConverters.toListFloat,
         allowed=Range(
-            "a list of finite numbers >= 0 of which at most one is 0",
+            "a list of finite numbers >= 0, at most one of them 0",
             lambda value: all(0 <= number < math.inf for number in value) and sum(number == 0 for number in value) <= 1,
         ),
         decides_bags=False,
     )
     seed: Declared[int] = Declared(
         "seed",
-        "seed of the draw, and of each member's weights, order of rows and augmentation.",
+        "seed of the draw, and of each member's initial weights, order of rows, dropout and augmentation (a 64-bit "
+        "integer).",
         TypeConverters.toInt,
         default=17,
         allowed=Range("in [-2**63, 2**63)", lambda value: -(2**63) <= value < 2**63),
@@ -445,8 +447,8 @@ class _CNNEnsembleParams(
     handleInvalid: Declared[str] = Declared(
         "handleInvalid",
         "what happens to an unusable row (null, NaN or infinite features, wrong length, bad label): "
-        "'error', the job fails and says why; 'skip', the row is left out; 'keep' (scoring only), its "
-        "prediction is null.",
+        "'error', the job fails and says why; 'skip', the row is left out; 'keep' (scoring only; a fit treats it as "
+        "'error'), its prediction is null.",
         TypeConverters.toString,
         default="error",
         allowed=one_of(("error", "skip", "keep")),

@@ -1,11 +1,11 @@
-"""What is on disk: the writer and the reader of estimators and models.
+"""The saved form of estimators and models: its writer and its reader.
 
 An estimator is a folder with `metadata/` (Spark's JSON). A model also has `members/`: Parquet rows (member, part,
 bytes); a member's parts in order are one npz file. Metadata is written last. Everything is written next to the target
-and renamed when it is whole, so that a failed save leaves what was there.
+and renamed when it is whole, so that a failed save leaves the old copy.
 
-What is loaded may come from anyone. Loading runs no code from a file, imports nothing that a file names, follows no
-path in it, and takes no memory for what a file only claims.
+A file may come from anyone. Loading runs no code from it, imports nothing that it names, follows no path in it, and
+allocates no memory for a size that it only claims.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
 
     Raises
     ------
-    FileExistsError, ValueError
-        Says what to do instead.
+    FileExistsError
+        `path` exists and `overwrite` is false.
+    ValueError
+        `path` contains a character of a pattern.
     """
     refuse_pattern(path, "Path")
     if not overwrite and engine_of(spark).files.exists(path):
@@ -54,6 +56,16 @@ def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], ov
     """Let `write` make a folder next to `path`, then rename it; an old folder at `path` is deleted last.
 
     Whatever fails or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
+
+    Parameters
+    ----------
+    spark : SparkSession
+    path : str
+        On any filesystem that Hadoop knows.
+    write : callable
+        Writes the folder to the path that it is called with.
+    overwrite : bool
+        Whether to replace an existing folder.
 
     Raises
     ------
@@ -98,7 +110,12 @@ class SafeWriter(MLWriter):
         self._extra = extra
 
     def save(self, path: str) -> None:
-        """Save to `path`, on any Hadoop filesystem.
+        """Save to a folder.
+
+        Parameters
+        ----------
+        path : str
+            On any filesystem that Hadoop knows.
 
         Raises
         ------
@@ -110,7 +127,7 @@ class SafeWriter(MLWriter):
         write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
 
     def saveImpl(self, path: str) -> None:
-        """Write the folder; `save` handles an existing one."""
+        """Write a new folder at `path`; `save` calls this with a path next to its target."""
         extra = {"formatVersion": FORMAT_VERSION}
         if self._extra is not None:
             extra.update(self._extra(self.sparkSession, path))
@@ -124,7 +141,7 @@ class SafeReader(MLReader[Any]):
     ----------
     cls : type
     restore : callable, optional
-        Makes the instance from the metadata; unset: the class is called without arguments.
+        Makes the instance from the session, the path and the metadata; default: calls the class without arguments.
     """
 
     def __init__(
@@ -135,14 +152,23 @@ class SafeReader(MLReader[Any]):
         self._restore = restore
 
     def load(self, path: str) -> Any:
-        """Load from `path`, on any Hadoop filesystem.
+        """Load from a folder.
+
+        Parameters
+        ----------
+        path : str
+            On any filesystem that Hadoop knows.
+
+        Returns
+        -------
+        estimator or model
 
         Raises
         ------
         FileNotFoundError
             The folder does not exist.
         ValueError
-            The folder holds something else, an unknown format, or damaged weights.
+            The folder holds something else, an unknown format, damaged metadata or damaged weights.
         """
         path = path.rstrip("/")
         metadata = self._metadata(path)
@@ -165,7 +191,7 @@ class SafeReader(MLReader[Any]):
         expected = class_path(self._cls)
         if not engine_of(self.sparkSession).files.exists(path):
             raise FileNotFoundError(
-                f"There is no folder {path}; pass the path that a {self._cls.__name__} was saved to."
+                f"Folder {path} does not exist; pass the path that a {self._cls.__name__} was saved to."
             )
         try:
             metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
@@ -227,13 +253,13 @@ def _check_parts(path: str, parts: DataFrame, sizes: dict[int, int]) -> None:
     """Check the parts' numbers and sizes on the executors, before the driver collects any of them."""
     length = F.length("bytes")
     checks = (F.count("part"), F.min("part"), F.max("part"), F.max(length), F.sum(length), F.count(F.lit(1)))
-    found = parts.groupBy("member").agg(*checks).limit(len(sizes) + 1).collect()
-    there = {row[0]: tuple(row[1:]) for row in found}
+    rows = parts.groupBy("member").agg(*checks).limit(len(sizes) + 1).collect()
+    measured = {row[0]: tuple(row[1:]) for row in rows}
     for index, size in sizes.items():
         count = -(-size // PART_BYTES)
-        if there.get(index) != (count, 0, count - 1, min(size, PART_BYTES), size, count):
+        if measured.get(index) != (count, 0, count - 1, min(size, PART_BYTES), size, count):
             raise _Damage(path, _not_saved(index))
-    if set(there) != set(sizes):
+    if set(measured) != set(sizes):
         raise _Damage(path, "it holds weights of members that its metadata does not name")
 
 

@@ -1,9 +1,9 @@
-"""Pictures of a fit and of votes, drawn with matplotlib.
+"""Pictures of results, drawn with matplotlib.
 
 Each function draws into the Axes that it gets, or else into a new figure of pyplot, and returns the Axes, so that
-titles and sizes are the caller's. Neutral lines and text take rcParams' text colour, and the shades of heat maps are
+the caller sets title and size. Neutral lines and text take rcParams' text colour, and the shades of heat maps are
 transparent where there is nothing, so that pictures fit light pages and dark ones. matplotlib is loaded on first use,
-as it is an optional dependency. The module is long because it has one function per picture, each with its docstring.
+as it is an optional dependency. What is drawn is computed in `fit_result` and `votes`. Called by users and `report`.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ __all__ = [
 
 # From the palette of Okabe and Ito, which most colour-blind people can distinguish; the two also differ in lightness.
 BLUE, ORANGE = "#0072B2", "#D55E00"
-_FEW_ROWS = 0.1  # of the rows with one voter; ensemble sizes with fewer rows are not drawn
+_FEW_ROWS = 0.1  # share of the rows with one voter; ensemble sizes with fewer rows are not drawn
 _MOST_NUMBERED_CLASSES = 20
 _MOST_NUMBERED_MEMBERS = 12
 _MOST_MARKERS = 25
-_BINS = 10  # of shares of votes, if these are too close together to be drawn one by one
-_NARROWEST = 0.08
+_BINS = 10  # of shares of votes, if these are less than the least gap apart
+_LEAST_GAP = 0.08
 _LONGEST_NAME = 18
 _LONGEST_LINE = 32  # under an image
 _COLUMNS = 4  # of the grid of images
@@ -67,14 +67,15 @@ def load_matplotlib() -> Any:
 def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None) -> Axes:
     """Loss or accuracy by epoch: a thin line per member, and a thick line for their mean.
 
-    Validation is dashed. Accuracy is shown with that of the vote on the out-of-bag sample and its 95 % interval, if
-    it was estimated.
+    Lines of training are solid, those of validation dashed. With accuracy, a dotted line shows the vote's accuracy on
+    the out-of-bag sample and a band its 95 % interval, if it was estimated.
 
     Parameters
     ----------
     summary : CNNEnsembleTrainingSummary
         `model.summary`.
     metric : {"loss", "accuracy"}
+        Mean cross-entropy, or the share of rows that are right.
     ax : matplotlib.axes.Axes, optional
         Where to draw; default: a new figure.
 
@@ -85,10 +86,11 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
     Raises
     ------
     ValueError
-        The summary has no such measure.
+        `metric` is another word, or the summary has no curve.
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.learning_curves(model.summary, "accuracy")
     >>> ax.get_xlabel()
     'epoch'
@@ -122,7 +124,7 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
 def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """Accuracy of the vote by the number of members that vote, with its 95 % interval.
 
-    Sizes that rest on less than a tenth of the rows are left out: few rows have that many out-of-bag members.
+    Sizes that less than a tenth of the rows reach are left out: few rows have that many out-of-bag members.
 
     Parameters
     ----------
@@ -142,12 +144,13 @@ def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.accuracy_by_size(model.evaluate(test))
     >>> ax.get_xlabel()
     'members that vote'
     """
     _check(votes)
-    table = telling_sizes(votes)
+    table = sizes_with_enough_rows(votes)
     ax = _axes(ax)
     _draw_with_band(ax, table["size"], table["accuracy"], table["low"], table["high"])
     ax.set(xlabel="members that vote", ylabel="accuracy of the vote")
@@ -157,14 +160,17 @@ def accuracy_by_size(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def telling_sizes(votes: VoteStatistics) -> pd.DataFrame:
-    """The part of `accuracyBySize` that rests on enough rows."""
+def sizes_with_enough_rows(votes: VoteStatistics) -> pd.DataFrame:
+    """The sizes of `accuracyBySize` that at least a tenth of the rows reach."""
     table = votes.accuracyBySize
     return table[table["rows"] >= _FEW_ROWS * table["rows"].iloc[0]]
 
 
 def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Rows by label and prediction; shades are scaled to the errors, however many rows are right.
+    """Number of rows by label and predicted class.
+
+    The shades of the errors are scaled to the errors alone, so that they can be seen next to a large diagonal.
+    Numbers are written into the cells of up to 20 classes; more classes have a colour bar.
 
     Parameters
     ----------
@@ -186,6 +192,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.confusion_matrix(model.evaluate(test))
     >>> ax.get_ylabel()
     'label'
@@ -215,7 +222,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
 
 
 def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """Share of rows on which two members differ, for every pair, in the order of the model.
+    """Share of rows on which two members differ, in percent, for every pair of members.
 
     Parameters
     ----------
@@ -236,6 +243,7 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.disagreement(model.evaluate(test))
     >>> ax.get_xlabel()
     'member'
@@ -249,8 +257,8 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     cells = np.ma.masked_invalid(np.where(np.eye(members, dtype=bool), np.nan, 100 * shares))
     image = ax.imshow(cells, _shades(BLUE, 0.0, 0.85), vmin=0, vmax=(cells.max() if cells.count() else 0) or 1)
     if members <= _MOST_NUMBERED_MEMBERS:
-        found = [(i, j, f"{cells[i, j]:.1f}") for i, j in zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True)]
-        _number_cells(ax, found, members)
+        drawn = zip(*np.nonzero(~np.ma.getmaskarray(cells)), strict=True)
+        _number_cells(ax, [(i, j, f"{cells[i, j]:.1f}") for i, j in drawn], members)
     _color_bar(ax, image, "rows on which they differ, %")
     ax.set(xlabel="member", ylabel="member")
     for axis in (ax.xaxis, ax.yaxis):
@@ -262,9 +270,10 @@ def disagreement(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 
 
 def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
-    """Accuracy on the rows that the vote decides, if rows with less agreement are sent to people.
+    """Accuracy on the rows that the vote decides, if uncertain rows are sent to people.
 
-    Each point is a minimum share of votes for the predicted class; some points are labelled with it.
+    Each point is a minimum share of votes for the predicted class, with which some points are labelled: the vote
+    decides the rows that reach it. The band is the 95 % interval of the accuracy.
 
     Parameters
     ----------
@@ -282,24 +291,30 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ValueError
         No row was voted on.
 
+    Notes
+    -----
+    The accuracy-coverage curve of selective classification: R. El-Yaniv and Y. Wiener, "On the foundations of
+    noise-free selective classification", JMLR 11 (2010).
+
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.coverage(model.evaluate(test))
     >>> ax.get_ylabel()
     'accuracy on these rows'
     """
     _check(votes)
     table = votes.coverage
-    kept, accuracy = table["coverage"].to_numpy(), table["accuracy"].to_numpy()
-    low, high = _intervals(accuracy * kept * votes.rows, kept * votes.rows)
+    decided, accuracy = table["coverage"].to_numpy(), table["accuracy"].to_numpy()
+    low, high = _intervals(accuracy * decided * votes.rows, decided * votes.rows)
     ax = _axes(ax)
-    _draw_with_band(ax, kept, accuracy, low, high)
+    _draw_with_band(ax, decided, accuracy, low, high)
     ax.margins(y=0.08)
-    for place in _apart(kept):
+    for place in _apart(decided):
         # The curve falls to the right, so there is room above it, and below its end.
-        offset, side = ((4, 4), "left") if place < len(kept) - 1 else ((0, -13), "right")
+        offset, side = ((4, 4), "left") if place < len(decided) - 1 else ((0, -13), "right")
         text = f"≥ {100 * table['minimumShare'][place]:.3g}%"
-        at = (kept[place], accuracy[place])
+        at = (decided[place], accuracy[place])
         ax.annotate(text, at, offset, textcoords="offset points", ha=side, fontsize="small")
     ax.set(xlabel="rows with at least the share of votes shown", ylabel="accuracy on these rows")
     _percent(ax.xaxis)
@@ -311,6 +326,7 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     """How often the vote is right, by the share of votes for the predicted class.
 
+    On the dotted line, the share of votes equals the accuracy; points below it mean that the vote is overconfident.
     Bars and the numbers above them are the rows with each share. Shares that are close together are put into bins of
     ten percent.
 
@@ -330,8 +346,14 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ValueError
         No row was voted on.
 
+    Notes
+    -----
+    A reliability diagram: A. Niculescu-Mizil and R. Caruana, "Predicting good probabilities with supervised
+    learning", ICML (2005).
+
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> ax = plots.reliability(model.evaluate(test))
     >>> ax.get_xlabel()
     'share of votes of the predicted class'
@@ -346,10 +368,10 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     ax.bar(share, table["rows"] / votes.rows, width, color=_ink(), alpha=0.2, label="share of all rows")
     for place, rows in zip(share, table["rows"], strict=True):
         ax.text(place, 1.06, f"{rows:,}", ha="center", va="center", fontsize="x-small")
-    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="right as often as the share says")
+    ax.plot([start, 1], [start, 1], color=_ink(), linewidth=1, linestyle=":", label="accuracy equal to the share")
     # By rounding, a bound that equals the share can lie on its wrong side.
     error = np.clip([right - low, high - right], 0, None)
-    label = "share of these rows that is right (95 % interval)"
+    label = "accuracy on these rows (95 % interval)"
     ax.errorbar(share, right, error, color=BLUE, marker="o", linestyle="", capsize=2, elinewidth=1, label=label)
     ax.set(xlabel="share of votes of the predicted class", ylabel="share of rows")
     ax.set(xlim=(start, 1.06), ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
@@ -362,7 +384,7 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
 def disputed_rows(
     votes: VoteStatistics, class_names: Sequence[str] | None = None, fig: Figure | None = None
 ) -> np.ndarray:
-    """The images on which the members disagree most, each with its label and votes.
+    """The images on which the members disagree most, each with its label and the classes with the most votes.
 
     Parameters
     ----------
@@ -376,7 +398,7 @@ def disputed_rows(
     Returns
     -------
     numpy.ndarray of matplotlib.axes.Axes
-        One for each image, the most disputed first.
+        Shape (images,): one Axes per image, the most disputed first.
 
     Raises
     ------
@@ -385,6 +407,7 @@ def disputed_rows(
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import plots
     >>> axes = plots.disputed_rows(model.evaluate(test))
     >>> len(axes)
     12
@@ -523,7 +546,7 @@ def _least_gap(places: pd.Series) -> float:
 def _binned(agreement: pd.DataFrame) -> pd.DataFrame:
     """Shares that have rows, in bins if there are many; a bin's share is the mean over its rows."""
     table = agreement[agreement["rows"] > 0]
-    if _least_gap(table["share"]) >= _NARROWEST:
+    if _least_gap(table["share"]) >= _LEAST_GAP:
         return table
     # A share on the edge of two bins belongs to the lower one, as 1 belongs to the last.
     numbers = np.ceil(table["share"].round(6) * _BINS)

@@ -1,7 +1,7 @@
-"""Progress on the driver's stderr: a bar in a terminal or a notebook, elsewhere a line now and then.
+"""Progress on the driver's stderr: a bar in a terminal or a notebook, elsewhere a line every 30 seconds.
 
-Members are counted as their tasks end, and tasks as Spark counts them. One thread polls both twice a second, and ends
-with the job. The estimator shows its fit, the command line its scoring.
+A fit counts members as their tasks end; scoring counts Spark's tasks. One thread polls the counts twice per second and
+ends with the job. Called by the estimator (fit) and the command line (scoring).
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble.engine import engine_of
 
-_PERIOD = 0.5  # seconds between two polls
-_LINES_EVERY = 30.0  # seconds between two lines where there is no terminal
+_POLL_PERIOD = 0.5  # seconds between two polls
+LINE_PERIOD = 30.0  # seconds between two lines in a log
 
 
 class _Watch(ABC):
     """Watches the jobs that run inside a `with` block, and shows their progress.
 
+    If the block raises, the jobs that still run are cancelled.
+
     Parameters
     ----------
     spark : SparkSession
     unit : str
-        The noun for what is counted.
+        The noun for what is counted, singular.
     shown : bool
-        False: silence.
+        Whether anything is shown.
     """
 
     def __init__(self, spark: SparkSession, unit: str, shown: bool) -> None:
@@ -59,65 +61,66 @@ class _Watch(ABC):
             self._stop.set()
             self._thread.join()
             if error is None:
-                self._look(self._display)
+                self._update(self._display)
             self._display.close(finished=error is None)
         self._jobs.stop(cancel=error is not None)
 
     def _watch(self) -> None:
         assert self._display is not None
-        while not self._stop.wait(_PERIOD):
+        while not self._stop.wait(_POLL_PERIOD):
             try:
-                self._look(self._display)
+                self._update(self._display)
             except Exception:
-                return  # the session is gone; whoever waits for the job gets the reason
+                return  # the session is gone; the caller who waits for the job gets the reason
 
     @abstractmethod
-    def _look(self, display: _Bar | _Lines) -> None: ...
+    def _update(self, display: _Bar | _Lines) -> None: ...
 
 
 class FitProgress(_Watch):
-    """The members that are done, of `total`."""
+    """Progress of a fit, in finished members of `total`."""
 
     def __init__(self, spark: SparkSession, total: int, shown: bool) -> None:
         super().__init__(spark, "member", shown)
         self._total = total
-        self._known: dict[tuple[int, int], float] = {}
-        self._done = engine_of(spark).collector() if shown else None
+        self._accuracies: dict[tuple[int, int], float] = {}  # by (plan, member)
+        self._reported = engine_of(spark).collector() if shown else None
 
     @property
     def reporter(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
-        """What workers call when a member is done: ((plan, member), training accuracy)."""
-        return None if self._done is None else self._done.add
+        """What workers call with [((plan, member), training accuracy)] when a member is finished; None if not shown."""
+        return None if self._reported is None else self._reported.add
 
     def count(self, done: list[tuple[tuple[int, int], float]]) -> None:
-        """Count members that were done before."""
-        self._known.update(done)
+        """Count members that were finished before."""
+        self._accuracies.update(done)
 
-    def _look(self, display: _Bar | _Lines) -> None:
-        assert self._done is not None
-        self._known.update(self._done.values)
+    def _update(self, display: _Bar | _Lines) -> None:
+        assert self._reported is not None
+        self._accuracies.update(self._reported.values)
         stage = "training"
         tasks = self._jobs.tasks()
-        if not self._known and len(tasks) == 1:  # Spark reads the rows in a job of its own
+        if not self._accuracies and len(tasks) == 1:  # Spark reads the rows in a job of their own
             stage = f"reading {tasks[0][0]}/{tasks[0][1]}"
-        accuracies = [accuracy for accuracy in self._known.values() if np.isfinite(accuracy)]
-        display.show(len(self._known), self._total, stage, f"accuracy {np.mean(accuracies):.2%}" if accuracies else "")
+        finite = [accuracy for accuracy in self._accuracies.values() if np.isfinite(accuracy)]
+        note = f"accuracy {np.mean(finite):.2%}" if finite else ""
+        display.show(len(self._accuracies), self._total, stage, note)
 
 
 class TaskProgress(_Watch):
-    """The tasks that are done, of all."""
+    """Progress of any other job, in finished tasks."""
 
     def __init__(self, spark: SparkSession, stage: str, shown: bool) -> None:
         super().__init__(spark, "task", shown)
         self._stage = stage
 
-    def _look(self, display: _Bar | _Lines) -> None:
+    def _update(self, display: _Bar | _Lines) -> None:
         done, total = (sum(numbers) for numbers in zip(*self._jobs.tasks() or [(0, 0)], strict=True))
         display.show(done, total, self._stage, "")
 
 
 class _Bar:
-    """tqdm's bar."""
+    """A bar of tqdm's."""
 
     def __init__(self, unit: str, notebook: bool) -> None:
         if notebook and importlib.util.find_spec("ipywidgets") is not None:
@@ -142,18 +145,18 @@ class _Bar:
 
 
 class _Lines:
-    """A line now and then, for logs."""
+    """A line every `LINE_PERIOD`, for logs."""
 
     def __init__(self, unit: str) -> None:
         self._unit = unit
-        self._begun = self._last = time.monotonic()
+        self._start = self._last = time.monotonic()
 
     def show(self, done: int, total: int, stage: str, note: str) -> None:
         now = time.monotonic()
-        if now - self._last < _LINES_EVERY:
+        if now - self._last < LINE_PERIOD:
             return
         self._last = now
-        seconds = now - self._begun
+        seconds = now - self._start
         line = f"{stage}: {done} of {total} {self._unit}s in {seconds:.0f} s"
         if 0 < done < total:
             line += f", about {seconds / done * (total - done):.0f} s to go"

@@ -1,8 +1,8 @@
-"""A report of a fit: one HTML page with sentences, tables and pictures.
+"""The report of a fit, one page of HTML.
 
 The page loads nothing from the network, fits phones, desktops and paper, and follows the reader's light or dark theme:
-pictures are inline SVG whose text and axes take the page's colour. The sentences are in `report_sentences`. Called by
-`CNNEnsembleTrainingSummary.to_html`.
+pictures are inline SVG whose text and axes take the page's colour. Its sentences are in `report_sentences`, its
+pictures in `plots`. Called by `CNNEnsembleTrainingSummary.to_html`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ svg text { font-family: inherit !important; }
 }
 """
 
-# Column of memberTable -> its head, how its values are written, and the value that is not worth a column.
+# Column of memberTable -> its head, the format of its values, and a value that is not worth a column if all have it.
 _COLUMNS: dict[str, tuple[str, str, Any]] = {
     "oobAccuracy": ("out-of-bag accuracy", "{:.2%}", None),
     "val_accuracy": ("validation accuracy", "{:.2%}", None),
@@ -98,7 +98,7 @@ _COLUMNS: dict[str, tuple[str, str, Any]] = {
 def write_report(
     summary: FitResult,
     path: str | os.PathLike[str],
-    title: str = "An ensemble of CNNs, as trained",
+    title: str = "Training report of a CNN ensemble",
     evaluation: VoteStatistics | None = None,
     class_names: Sequence[str] | None = None,
 ) -> None:
@@ -111,6 +111,7 @@ def write_report(
     path : str or os.PathLike
         The file; replaced if it exists. Its folder must exist.
     title : str
+        Title and heading of the page, in plain text.
     evaluation : VoteStatistics, optional
         The result of `model.evaluate(dataset)` on held-out rows, to report in addition to the out-of-bag estimate.
     class_names : sequence of str, optional
@@ -148,7 +149,7 @@ def _page(
     out_of_bag = summary.outOfBag
     sections = [
         ("Summary", "".join(f"<p>{sentences}</p>" for sentences in story(summary, evaluation, class_names))),
-        ("The fit in figures", _facts(summary.facts())),
+        ("Key figures", _facts(summary.facts())),
         ("Training", _training(summary)),
     ]
     if evaluation is not None and evaluation.rows:
@@ -177,7 +178,7 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 def _members(summary: FitResult) -> str:
     table = summary.memberTable
-    shown = [name for name, (_, _, dull) in _COLUMNS.items() if name in table and not (table[name] == dull).all()]
+    shown = [name for name, (_, _, usual) in _COLUMNS.items() if name in table and not (table[name] == usual).all()]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("member", *(_COLUMNS[name][0] for name in shown)))
     rows = "".join(
         f'<tr><th scope="row">{member}</th>'
@@ -206,12 +207,12 @@ def _training(summary: FitResult) -> str:
             (
                 functools.partial(plots.learning_curves, summary, "loss"),
                 "Loss by epoch.",
-                "A thin line per member, a thick line for their mean.",
+                "One thin line per member; the thick line is their mean.",
             ),
             (
                 functools.partial(plots.learning_curves, summary, "accuracy"),
                 "Accuracy by epoch.",
-                "As measured while training. The dotted line is the out-of-bag estimate of the vote, if there is one.",
+                "Measured while training. The dotted line is the out-of-bag accuracy of the vote, if it was estimated.",
             ),
         ]
     )
@@ -221,31 +222,31 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
     drawn = [
         (
             functools.partial(plots.confusion_matrix, votes, class_names),
-            "Rows by label and prediction.",
-            "Right predictions are on the diagonal. The stronger the shade of another cell, the more such errors.",
+            "Confusion matrix.",
+            "Number of rows by label and predicted class. Errors are off the diagonal; a stronger shade means more.",
         )
     ]
     if len(votes.memberAccuracies) > 1:
         drawn += [
             (
                 functools.partial(plots.accuracy_by_size, votes),
-                "Accuracy by the number of members that vote.",
+                "Accuracy by number of members.",
                 "Where the curve is flat, more members do not help.",
             ),
             (
                 functools.partial(plots.coverage, votes),
-                "Accuracy if doubtful rows are sent to people.",
-                "The vote decides the rows with most agreement: the fewer it decides, the more often it is right.",
+                "Accuracy if uncertain rows are sent to people.",
+                "The vote decides the rows that reach the share of votes shown; people decide the others.",
             ),
             (
                 functools.partial(plots.reliability, votes),
-                "Whether the share of votes is a probability.",
-                "It is where the points lie on the dotted line; below it, the vote is overconfident.",
+                "Reliability of the vote share.",
+                "On the dotted line, the share of votes equals the accuracy. Below it, the vote is overconfident.",
             ),
             (
                 functools.partial(plots.disagreement, votes),
-                "How often two members differ.",
-                "An ensemble gains from members that are accurate and differ.",
+                "Disagreement of members.",
+                "Share of rows on which two members differ. Accurate members that make different errors help the most.",
             ),
         ]
     return _pictures(drawn) + _disputed(votes.disputedRows, class_names)
@@ -260,7 +261,7 @@ def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:
 
 
 def _svg(draw: Callable[..., Any], title: str) -> str:
-    """A picture as an SVG element with real text, whose text and axes have the page's colours."""
+    """A picture as an SVG element, with text as text and the page's colours for text and axes."""
     matplotlib = plots.load_matplotlib()
     from matplotlib.figure import Figure
 
@@ -296,7 +297,7 @@ def _disputed(rows: Sequence[DisputedRow], class_names: Sequence[str] | None) ->
         for row in rows
     )
     return (
-        "<h3>The rows that the members dispute most</h3>"
-        "<p>Below each image: its label, and the members' votes as class (votes).</p>"
+        "<h3>The most disputed rows</h3>"
+        "<p>Below each image: its label, then the predicted classes with their number of votes.</p>"
         f'<div class="images">{figures}</div>'
     )

@@ -1,4 +1,7 @@
-"""The sentences of a report: what a fit and its votes show, in words. Each is HTML. Called by `report`."""
+"""The sentences of a report, which say in words what a fit and its votes show.
+
+Each is HTML. Tables and pictures are in `report`, which calls `story`.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +19,23 @@ _MOST_CONFUSED = 3
 
 def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Sequence[str] | None) -> list[str]:
     """The paragraphs of a report's summary; see `report.write_report`."""
-    paragraphs = [_on_training(summary), _on_out_of_bag(summary)]
+    paragraphs = [_training(summary), _out_of_bag(summary)]
     if evaluation is not None:
-        paragraphs.append(_on_evaluation(evaluation))
+        paragraphs.append(_held_out(evaluation))
     votes = evaluation if evaluation is not None and evaluation.rows else summary.outOfBag
     if votes is not None and votes.rows:
         names = plots.class_labels(len(votes.confusionMatrix), class_names)
-        paragraphs += [_on_growth(votes), _on_confusion(votes, names), _on_agreement(votes)]
+        paragraphs += [_gain_from_more_members(votes), _most_frequent_errors(votes, names), _agreement(votes)]
     return paragraphs
 
 
-def _on_training(summary: FitResult) -> str:
+def _training(summary: FitResult) -> str:
     members = len(summary.members)
     bags = _span([member.rows for member in summary.members])
     epochs = _span([member.epochs for member in summary.members])
-    used = summary.rows - summary.skippedRows
     text = [
-        f"{_count(members, 'member')} {'was' if members == 1 else 'were'} trained on {_count(used, 'row')} "
-        f"in {summary.seconds:,.0f} seconds, {'on' if members == 1 else 'each on'} {bags} of them and for "
+        f"{_count(members, 'member')} {_was(members)} trained in {summary.seconds:,.0f} seconds, "
+        f"{'' if members == 1 else 'each '}on {bags} of {_count(summary.rows - summary.skippedRows, 'row')} and for "
         f"{epochs} epoch{'' if epochs == '1' else 's'}."
     ]
     if summary.skippedRows:
@@ -44,92 +46,99 @@ def _on_training(summary: FitResult) -> str:
     return " ".join(text)
 
 
-def _on_out_of_bag(summary: FitResult) -> str:
+def _out_of_bag(summary: FitResult) -> str:
     votes = summary.outOfBag
     if votes is None:
         return (
-            "There is no out-of-bag estimate: it is turned off (oobSampleSize is 0), or every member was trained on "
-            "every row, so that no row is left to test it on."
+            "Out-of-bag accuracy was not estimated: it is turned off (oobSampleSize is 0), or every member was trained "
+            "on every row, so that no row is left to test it on."
         )
     if not votes.rows:
-        return "There is no out-of-bag estimate: every member was trained on every row of the sample."
-    return _on_accuracy(votes, f"On {_count(votes.rows, 'sampled row')}, by the members that did not train on them")
+        return "Out-of-bag accuracy was not estimated: every member was trained on every row of the sample."
+    return (
+        f"{_accuracy(votes, 'Out-of-bag accuracy', 'sampled row')} On each row, only the members that were not trained "
+        f"on it vote.{_single_members(votes)}"
+    )
 
 
-def _on_evaluation(evaluation: VoteStatistics) -> str:
+def _held_out(evaluation: VoteStatistics) -> str:
     if not evaluation.rows:
         return "The evaluation has no rows."
-    return _on_accuracy(evaluation, f"On {_count(evaluation.rows, 'held-out row')}")
+    return f"{_accuracy(evaluation, 'Accuracy', 'held-out row')}{_single_members(evaluation)}"
 
 
-def _on_accuracy(votes: VoteStatistics, where: str) -> str:
+def _accuracy(votes: VoteStatistics, measure: str, kind: str) -> str:
     low, high = votes.accuracyInterval
-    text = (
-        f"{where}, the vote is right on <strong>{votes.accuracy:.2%}</strong> (95 % interval {low:.2%} to {high:.2%})."
+    return (
+        f"{measure} of the vote: <strong>{votes.accuracy:.2%}</strong> (95 % confidence interval {low:.2%} to "
+        f"{high:.2%}), measured on {_count(votes.rows, kind)}."
     )
+
+
+def _single_members(votes: VoteStatistics) -> str:
+    """A sentence on the members' own accuracies, with a space before it; empty if fewer than two voted."""
     alone = votes.memberAccuracies[~np.isnan(votes.memberAccuracies)]
-    if len(alone) > 1:
-        text += f" A member alone is right on {alone.mean():.2%} on average, {alone.min():.2%} to {alone.max():.2%}."
-    return text
+    if len(alone) < 2:
+        return ""
+    return f" Single members reach {alone.mean():.2%} on average, from {alone.min():.2%} to {alone.max():.2%}."
 
 
-def _on_growth(votes: VoteStatistics) -> str:
-    """Whether more members would help: what the second half of them gained, compared with chance."""
-    table = plots.telling_sizes(votes)
+def _gain_from_more_members(votes: VoteStatistics) -> str:
+    """Whether more members would help: the gain from doubling to the present size, compared with chance."""
+    table = plots.sizes_with_enough_rows(votes)
     if len(table) < 2:
-        return "Votes of one size do not show whether more members would help."
+        return "Would more members help? Votes of one size do not show it."
     last = table.iloc[-1]
     half = table[table["size"] <= max(last["size"] / 2, table["size"].iloc[0])].iloc[-1]
-    gain, noise = last["accuracy"] - half["accuracy"], (last["high"] - last["low"]) / 2
-    fewer = "1 member gets" if half["size"] == 1 else f"{int(half['size'])} members together get"
+    gain, margin = last["accuracy"] - half["accuracy"], (last["high"] - last["low"]) / 2
     text = (
-        f"Would more members help? {fewer} {half['accuracy']:.2%} right, {int(last['size'])} get {last['accuracy']:.2%}"
+        f"Would more members help? Accuracy is {half['accuracy']:.2%} with {_count(int(half['size']), 'member')} and "
+        f"{last['accuracy']:.2%} with {int(last['size'])}"
     )
     if round(min(gain, 1 - last["accuracy"]), 4) <= 0:
-        return f"{text}: the curve has levelled off, and more members are unlikely to help."
-    text += f": {100 * gain:.2f} points more"
-    if gain < noise:
+        return f"{text}: it has levelled off, and more members are unlikely to help."
+    text += f". The gain of {100 * gain:.2f} points is"
+    if gain < margin:
         return (
-            f"{text}, which is within the uncertainty of the estimate (± {100 * noise:.2f} points). Gains shrink with "
-            "size, so twice as many members should gain no more than that."
+            f"{text} within the margin of error (± {100 * margin:.2f} points). Gains shrink as members are added: "
+            "doubling their number again should add less."
         )
-    return (
-        f"{text}, beyond the uncertainty of the estimate (± {100 * noise:.2f} points). More members are likely to help."
-    )
+    return f"{text} larger than the margin of error (± {100 * margin:.2f} points): more members are likely to help."
 
 
-def _on_confusion(votes: VoteStatistics, names: Sequence[str]) -> str:
+def _most_frequent_errors(votes: VoteStatistics, names: Sequence[str]) -> str:
     matrix = votes.confusionMatrix
     errors = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-errors, axis=None, kind="stable")[:_MOST_CONFUSED]
     pairs = [divmod(int(place), len(matrix)) for place in order if errors.ravel()[place]]
     if not pairs:
-        return "No row is predicted wrongly."
+        return "Every row is predicted correctly."
     text = [
-        f"{_quoted(names[label])} for {_quoted(names[taken])} ({errors[label, taken]:,} of "
+        f"{_quoted(names[label])} predicted as {_quoted(names[predicted])} ({errors[label, predicted]:,} of "
         f"{_count(int(matrix[label].sum()), 'row')})"
-        for label, taken in pairs
+        for label, predicted in pairs
     ]
     wrong = int(errors.sum())
-    return f"The most frequent errors: {_joined(text)}. In all, {_count(wrong, 'row')} {_was(wrong)} predicted wrongly."
+    return f"Most frequent errors: {_joined(text)}. In total, {_count(wrong, 'row')} {_was(wrong)} predicted wrongly."
 
 
-def _on_agreement(votes: VoteStatistics) -> str:
+def _agreement(votes: VoteStatistics) -> str:
+    question = "How certain is the vote?"
     if len(votes.memberAccuracies) < 2:
-        return "One member does not show how sure the ensemble is, as it always agrees with itself."
+        return f"{question} One member does not show it: agreement needs at least two."
     table = votes.coverage
-    first = table.iloc[0]
-    if first["minimumShare"] < 1:
-        return "How sure is the vote? There is no row on which all members that vote agree."
+    unanimous = table.iloc[0]
+    if unanimous["minimumShare"] < 1:
+        return f"{question} No row has a unanimous vote."
     text = (
-        f"How sure is the vote? On {first['coverage']:.1%} of the rows all members that vote agree, and "
-        f"{first['accuracy']:.2%} of these are right"
+        f"{question} All members that vote agree on {unanimous['coverage']:.1%} of the rows, and "
+        f"{unanimous['accuracy']:.2%} of these predictions are right"
     )
     if len(table) == 1:
         return f"{text}."
-    rest = 1 - first["coverage"]
-    right = (votes.accuracy - first["coverage"] * first["accuracy"]) / rest
-    return f"{text}; of the other {rest:.1%}, {max(right, 0):.2%} are."
+    others = 1 - unanimous["coverage"]
+    right = (votes.accuracy - unanimous["coverage"] * unanimous["accuracy"]) / others
+    return f"{text}. On the other {others:.1%} of the rows, {max(right, 0):.2%} are right."
 
 
 def _count(number: int, noun: str) -> str:

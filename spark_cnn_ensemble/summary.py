@@ -1,4 +1,7 @@
-"""`CNNEnsembleTrainingSummary`: the record of a fit, with the ways to show it."""
+"""`CNNEnsembleTrainingSummary`: the record of a fit that users see.
+
+The record itself is in `fit_result`; `report` makes the page. Called by the estimator and the model.
+"""
 
 from __future__ import annotations
 
@@ -14,23 +17,24 @@ from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 @dataclass(frozen=True)
 class CNNEnsembleTrainingSummary(FitResult):
-    """What a fit found out, with ways to show it: `model.summary`.
+    """The record of a fit, with ways to show it; ``model.summary`` gives it.
 
     Attributes
     ----------
     members : tuple of MemberSummary
+        How each member was trained.
     rows : int
         Rows read, including those that were left out.
     skippedRows : int
         Unusable rows that were left out (handleInvalid="skip").
     seconds : float
-        Wall time of the fit in seconds.
+        Wall time of the fit.
     unusedRows : int
         Rows that are in no bag.
     resumedMembers : tuple of int
         Members that were found in checkpointDir and not trained again.
     missingMembers : dict of int to str
-        Why each member that the model lacks was left out (see minMembers).
+        For each member that was left out because it diverged (see minMembers), the reason.
     outOfBag : OutOfBag or None
         The votes on the out-of-bag sample; None if no sample was drawn, or no row can be out-of-bag.
 
@@ -41,21 +45,26 @@ class CNNEnsembleTrainingSummary(FitResult):
     (3, 1437)
     >>> list(summary.memberTable.columns)[:3]
     ['rows', 'examples', 'validationRows']
-    >>> summary.to_html("report.html")
+    >>> summary.epochTable[["member", "epoch"]].tail(1).values.tolist()
+    [[2, 4]]
+    >>> summary.objectiveHistory[-1] < summary.objectiveHistory[0]
+    True
+    >>> summary.to_html(f"{folder}/report.html")
     """
 
     def to_html(
         self, path: str, evaluation: CNNEnsembleEvaluation | None = None, class_names: Sequence[str] | None = None
     ) -> None:
-        """Write a report of this fit to a local file: one HTML page with tables and pictures.
+        """Write a report of this fit: one HTML page with tables and pictures.
 
         Needs matplotlib: ``pip install 'spark-cnn-ensemble[plots]'``.
 
         Parameters
         ----------
         path : str
+            A local file, which is replaced if it exists.
         evaluation : CNNEnsembleEvaluation, optional
-            The result of `model.evaluate` on held-out rows, to show as well.
+            The result of ``model.evaluate`` on held-out rows, to show as well.
         class_names : sequence of str, optional
             One name per class; default: the class indices.
 
@@ -67,7 +76,7 @@ class CNNEnsembleTrainingSummary(FitResult):
         write_report(self, path, evaluation=evaluation, class_names=class_names)
 
     def to_tensorboard(self, folder: str) -> None:
-        """Write the members' losses and accuracies by epoch as TensorBoard's event files, one run per member.
+        """Write the members' losses and accuracies per epoch as TensorBoard event files, one run per member.
 
         Parameters
         ----------

@@ -1,7 +1,7 @@
-"""What votes on labelled rows say: accuracy of the vote and of each member, by ensemble size, by agreement.
+"""Statistics of votes on labelled rows: accuracy of the vote and of each member, by ensemble size, by agreement.
 
-Pictures and reports read `VoteStatistics`; `OutOfBag` computes it from the votes themselves, `evaluation` from counts.
-Plain numpy and pandas; nothing here touches Spark.
+`VoteStatistics` is the interface, which `plots` and `report` read. `OutOfBag` computes it from the votes themselves;
+`evaluation` computes it from counts. Plain numpy and pandas; nothing here uses Spark.
 """
 
 from __future__ import annotations
@@ -22,9 +22,33 @@ _ORDERS = 20  # random orders of the members over which accuracy by size is aver
 
 
 def wilson_interval(right: float, rows: float, level: float = LEVEL) -> tuple[float, float]:
-    """Wilson's score interval for the share `right` / `rows`.
+    """Wilson's score interval [1]_ for the share of `right` in `rows`.
 
-    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    Parameters
+    ----------
+    right : float
+        Successes, 0 to `rows`.
+    rows : float
+        Trials.
+    level : float
+        Confidence, 0 to 1.
+
+    Returns
+    -------
+    (float, float)
+        The bounds, each 0 to 1; NaN if there are no rows.
+
+    References
+    ----------
+    .. [1] E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the American
+       Statistical Association 22, 1927.
+
+    Examples
+    --------
+    >>> from spark_cnn_ensemble.votes import wilson_interval
+    >>> low, high = wilson_interval(90, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
     """
     if not rows:
         return math.nan, math.nan
@@ -42,12 +66,21 @@ class DisputedRow:
     Attributes
     ----------
     uncertainty : float
-        Entropy of the votes over log(classes), 0 to 1.
+        Entropy of the shares of votes over log(classes), 0 to 1.
     label : int
+        The row's label.
     votes : tuple of int
         Votes per class.
     png : str
         The image, a PNG in base64.
+
+    Examples
+    --------
+    >>> row = model.evaluate(test).disputedRows[0]
+    >>> sum(row.votes), 0 < row.uncertainty <= 1
+    (3, True)
+    >>> row.image[1:4]
+    b'PNG'
     """
 
     uncertainty: float
@@ -62,18 +95,22 @@ class DisputedRow:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DisputedRow:
-        """The inverse of `dataclasses.asdict` and JSON."""
+        """The inverse of `dataclasses.asdict` and JSON.
+
+        Parameters
+        ----------
+        values : dict
+            The attributes by name.
+
+        Returns
+        -------
+        DisputedRow
+        """
         return cls(float(values["uncertainty"]), int(values["label"]), tuple(values["votes"]), str(values["png"]))
 
 
 class VoteStatistics(ABC):
-    """Statistics of the members' votes on labelled rows.
-
-    Attributes
-    ----------
-    disputedRows : tuple of DisputedRow
-        The rows on which the members disagree most, at most twelve.
-    """
+    """Statistics of the members' votes on labelled rows; see `OutOfBag` and `CNNEnsembleEvaluation`."""
 
     disputedRows: tuple[DisputedRow, ...]
 
@@ -95,12 +132,18 @@ class VoteStatistics(ABC):
     @property
     @abstractmethod
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote by the number of members: size, accuracy, low, high (95 % interval), rows."""
+        """Accuracy of the vote by the number of members.
+
+        Columns size, accuracy, low and high (95 % interval), rows.
+        """
 
     @property
     @abstractmethod
     def agreement(self) -> pd.DataFrame:
-        """Rows by the share of votes for the predicted class, ascending: share, rows, right."""
+        """Number of rows by the share of votes for the predicted class.
+
+        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right.
+        """
 
     @property
     def rows(self) -> int:
@@ -114,42 +157,41 @@ class VoteStatistics(ABC):
 
     @property
     def accuracyInterval(self) -> tuple[float, float]:
-        """95 % interval of `accuracy` for these members on other rows of the same kind (Wilson)."""
+        """95 % interval of the accuracy of these members on other rows of the same kind (Wilson's score interval)."""
         return wilson_interval(float(np.trace(self.confusionMatrix)), self.rows)
 
     @property
     def recallByLabel(self) -> np.ndarray:
-        """Shape (classes,): share of each label's rows that are predicted right; NaN if there are no rows."""
+        """Shape (classes,): share of each label's rows that are predicted right; NaN if the label has no rows."""
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=1)
 
     @property
     def precisionByLabel(self) -> np.ndarray:
-        """Shape (classes,): share of each class's predictions that are right; NaN if there are none."""
+        """Shape (classes,): share of each class's predictions that are right; NaN if the class is never predicted."""
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=0)
 
     @property
     def coverage(self) -> pd.DataFrame:
-        """Accuracy if rows with less agreement are sent to people: minimumShare, coverage, accuracy.
+        """Accuracy if the rows with little agreement are left to people.
 
-        `coverage` is the share of rows whose predicted class has at least `minimumShare` of the votes, `accuracy` the
-        share of these rows that are right.
+        Columns minimumShare (0 to 1, descending), coverage, the share of rows whose predicted class has at least that
+        share of the votes, and accuracy, the share of these rows that are predicted right.
         """
         falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
-        kept, right = falling["rows"].cumsum(), falling["right"].cumsum()
+        rows, right = falling["rows"].cumsum(), falling["right"].cumsum()
         return pd.DataFrame(
-            {"minimumShare": falling["share"], "coverage": kept / kept.iloc[-1], "accuracy": right / kept}
+            {"minimumShare": falling["share"], "coverage": rows / rows.iloc[-1], "accuracy": right / rows}
         ).reset_index(drop=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OutOfBag(VoteStatistics):
-    """The members' votes on a sample of the training rows, each row voted on by the members that did not train on it.
+    """The out-of-bag votes: on a sample of the training rows, each row voted on by the members that left it out.
 
-    Fewer members vote on a row than in the whole ensemble, so the accuracy is, if anything, pessimistic.
-
-    Source: L. Breiman, "Out-of-bag estimation", 1996.
+    They estimate accuracy on new rows without held-out data [1]_. Fewer members vote on a row than in the whole
+    ensemble, so the accuracy is, if anything, pessimistic. ``model.summary.outOfBag`` gives them.
 
     Attributes
     ----------
@@ -158,18 +200,29 @@ class OutOfBag(VoteStatistics):
     votes : numpy.ndarray
         Shape (n, members): each member's class; -1 where the row was in its bag.
     predictions : numpy.ndarray
-        Shape (n,): the class that the out-of-bag members vote for; -1 if there is no such member.
+        Shape (n,): the class that the out-of-bag members vote for; -1 if the row was in every bag.
     numClasses : int
+        Number of classes.
+    disputedRows : tuple of DisputedRow
+        The rows on which the members disagree most, at most twelve.
+
+    References
+    ----------
+    .. [1] L. Breiman, "Out-of-bag estimation", Technical report, Statistics Department, University of California,
+       Berkeley, 1996.
 
     Examples
     --------
+    >>> from spark_cnn_ensemble import CNNEnsembleClassifier
     >>> classifier = CNNEnsembleClassifier(numMembers=3, epochs=1, oobSampleSize=200, verbose=0)
     >>> votes = classifier.fit(train).summary.outOfBag
     >>> votes.votes.shape, votes.rowsWithoutMember
     ((200, 3), 0)
     >>> low, high = votes.accuracyInterval
-    >>> bool(low < votes.accuracy < high)
+    >>> low < votes.accuracy < high
     True
+    >>> sorted(votes.selection(3))
+    [0, 1, 2]
     """
 
     labels: np.ndarray
@@ -192,7 +245,7 @@ class OutOfBag(VoteStatistics):
 
     @property
     def rowsWithoutMember(self) -> int:
-        """Rows of the sample that every member trained on, so that nobody votes on them."""
+        """Number of rows of the sample that every member trained on, so that no member votes on them."""
         return int((self.predictions < 0).sum())
 
     @cached_property
@@ -220,10 +273,11 @@ class OutOfBag(VoteStatistics):
 
     @cached_property
     def accuracyBySize(self) -> pd.DataFrame:
-        """Accuracy of the vote by the number of members: size, accuracy, low, high (95 % interval), rows.
+        """Accuracy of the vote by the number of members.
 
-        The mean over random orders of the members. For each size, that many of a row's out-of-bag members vote, and
-        rows with fewer are left out. A tie among t classes counts 1/t if the label is one of them.
+        Columns size, accuracy, low and high (95 % interval), rows. The mean over random orders of the members. For each
+        size, that many of a row's out-of-bag members vote, and rows with fewer are left out. A tie among t classes
+        counts 1/t if the label is one of them.
         """
         rows, members = self.votes.shape
         right, count = np.zeros(members + 1), np.zeros(members + 1)
@@ -254,13 +308,27 @@ class OutOfBag(VoteStatistics):
         return table.groupby("share", as_index=False).sum().astype({"right": np.int64})
 
     def selection(self, size: int) -> list[int]:
-        """The indices of the `size` members that vote best together, in the order of choice.
+        """Choose the members that vote best together.
 
-        Greedy forward selection without replacement: each step adds the member whose vote, together with those chosen
-        before, gets most rows right. A tie goes to the member that is better alone, then to the lower index.
+        Parameters
+        ----------
+        size : int
+            The number of members to choose.
 
-        Source: R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of models",
-        ICML 2004, where members may be chosen again.
+        Returns
+        -------
+        list of int
+            Indices of members, in the order of choice.
+
+        Notes
+        -----
+        Greedy forward selection [1]_, without replacement: each step adds the member with which the vote gets most rows
+        right. A tie goes to the member that is better alone, then to the lower index.
+
+        References
+        ----------
+        .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of models", ICML
+           2004. There, a member may be chosen again.
         """
         alone = np.nan_to_num(self.memberAccuracies, nan=-1.0)
         tally = np.zeros((len(self.labels), self.numClasses))
@@ -272,7 +340,7 @@ class OutOfBag(VoteStatistics):
                 after = self._with(tally, member)
                 voted = after.sum(axis=1) > 0
                 scores.append(credit(after[voted], self.labels[voted]).mean() if voted.any() else -1.0)
-            best = max(range(len(left)), key=lambda place: (round(scores[place], 12), alone[left[place]], -left[place]))
+            best = max(range(len(left)), key=lambda index: (round(scores[index], 12), alone[left[index]], -left[index]))
             member = left.pop(best)
             tally = self._with(tally, member)
             chosen.append(member)
@@ -285,7 +353,12 @@ class OutOfBag(VoteStatistics):
         return after
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the inverse."""
+        """Plain values for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+        """
         return {
             "labels": self.labels.tolist(),
             "votes": self.votes.tolist(),
@@ -296,7 +369,16 @@ class OutOfBag(VoteStatistics):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> OutOfBag:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict` and JSON.
+
+        Parameters
+        ----------
+        values : dict
+            As `to_dict` gives them.
+
+        Returns
+        -------
+        OutOfBag
 
         Raises
         ------
@@ -308,12 +390,25 @@ class OutOfBag(VoteStatistics):
         classes = int(values["numClasses"])
         largest = max((int(array.max()) for array in (labels, votes, predictions) if array.size), default=0)
         if len(predictions) != len(labels) or largest >= classes:
-            raise ValueError("the out-of-bag votes do not fit together")
+            raise ValueError("the out-of-bag labels, votes and predictions do not fit together")
         rows = tuple(DisputedRow.from_dict(row) for row in values["disputedRows"])
         return cls(labels, votes, predictions, classes, rows)
 
 
 def credit(tally: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Shape (n,): 1 where votes per class (n, classes) elect the label, 1/t where it ties with t - 1 other classes."""
+    """The share of a right prediction that the votes earn on each row.
+
+    Parameters
+    ----------
+    tally : numpy.ndarray
+        Shape (n, classes): votes per class.
+    labels : numpy.ndarray
+        Shape (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,): 1 where the label has the most votes, 1/t where it ties with t - 1 other classes, else 0.
+    """
     winners = tally == tally.max(axis=1, keepdims=True)
     return winners[np.arange(len(labels)), labels] / winners.sum(axis=1)

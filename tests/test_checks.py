@@ -1,7 +1,7 @@
-"""What a Spark ML estimator and its model must satisfy: one test a property, in order, as the component's definition.
+"""What a Spark ML estimator and its model must satisfy: the definition of this component in numbered checks.
 
-They are gathered from the suites of pyspark.ml, scikit-learn, xgboost.spark and spark-rapids-ml. Number 23 of the list,
-out-of-bag estimates, has a file of its own, `test_out_of_bag.py`.
+The checks come from the test suites of pyspark.ml, scikit-learn, xgboost.spark and spark-rapids-ml. Tests of one check
+share its number. Number 23, out-of-bag estimates, is in `fit/test_out_of_bag.py`.
 """
 
 import copy
@@ -9,11 +9,7 @@ import inspect
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 import threading
-import time
-import uuid
 from io import BytesIO
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
@@ -21,23 +17,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pyspark.ml import Pipeline, PipelineModel
-from pyspark.ml.classification import OneVsRest, OneVsRestModel
+from pyspark.ml import Pipeline
+from pyspark.ml.classification import OneVsRest
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
 from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector
-from pyspark.ml.linalg import DenseVector, Vectors, VectorUDT
-from pyspark.ml.param import Params
-from pyspark.ml.tuning import (
-    CrossValidator,
-    CrossValidatorModel,
-    ParamGridBuilder,
-    TrainValidationSplit,
-    TrainValidationSplitModel,
-)
+from pyspark.ml.linalg import Vectors, VectorUDT
+from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationSplit
+from pyspark.ml.util import DefaultParamsWriter
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, StructField, StructType
 from support.classifiers import small
+from support.digits import first_digits
+from support.instances import assert_same, param_values, round_trip
+from support.members import digests, weights_of
+from support.processes import output_of, start_python
+from support.refusals import jobs_started
+from support.scored import OUTPUTS, votes_by_id
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import to_dataframe
@@ -50,221 +46,247 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import digest
 
-TESTS = Path(__file__).parent
-OUTPUTS = ["rawPrediction", "probability", "prediction"]
-MODEL_V1 = TESTS / "data" / "model-v1"
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
 def few(spark, digits):
-    """200 rows of digits (id, features, label), for what does not depend on training well."""
-    (x, y), _ = digits
-    return to_dataframe(spark, x[:200], y[:200]).cache()
+    """200 rows of digits (id, features, label)."""
+    return first_digits(spark, digits)
 
 
-def weights_of(model):
-    """SHA-256 of each member's weights."""
-    return [digest(data) for data in model._ensemble.weights]
+@pytest.fixture(scope="module")
+def one_member(few):
+    """The member of `small(numMembers=1)` on `few`, as a digest."""
+    return digests(small(numMembers=1).fit(few))
 
 
-def votes(model, dataset, key="id"):
-    """{id: (rawPrediction, probability, prediction)} of each row."""
-    return {row[0]: tuple(row[1:]) for row in model.transform(dataset).select(key, *OUTPUTS).collect()}
+@pytest.fixture(scope="module")
+def one_member_by_id(few):
+    """The same with bags drawn by id."""
+    return digests(small(numMembers=1, idCol="id").fit(few))
 
 
-def values(instance):
-    """{param: (is set, has default, value)} of an instance; the value alone of Spark's own, whose readers mix the rest."""
-    if not isinstance(instance, CNNEnsembleClassifier | CNNEnsembleClassificationModel):
-        return {
-            param.name: plain(instance.getOrDefault(param)) for param in instance.params if instance.isDefined(param)
-        }
-    return {
-        param.name: (
-            instance.isSet(param),
-            instance.hasDefault(param),
-            plain(instance.getOrDefault(param)) if instance.isDefined(param) else None,
-        )
-        for param in instance.params
-    }
+def tasks_per_stage(spark, action):
+    """The number of tasks of each stage of the jobs that `action` starts."""
+    with jobs_started(spark) as jobs:
+        action()
+    tracker = spark.sparkContext.statusTracker()
+    return [tracker.getStageInfo(stage).numTasks for job in jobs for stage in tracker.getJobInfo(job).stageIds]
 
 
-def plain(value):
-    """A Param's value, made comparable: stages and evaluators by type, uid and values, grids by their Params' names."""
-    if isinstance(value, Params):
-        return type(value).__name__, value.uid, values(value)
-    if isinstance(value, dict):
-        return {(param.parent, param.name): plain(found) for param, found in value.items()}
-    if isinstance(value, list):
-        return [plain(found) for found in value]
-    return value
+def without_num_classes(**params):
+    """A small classifier that must find the number of classes."""
+    classifier = small(**params)
+    classifier.clear(classifier.numClasses)
+    return classifier
 
 
-def jobs_of(spark, action):
-    """The stages of each job that Spark ran for `action`, as its status tracker has them."""
-    context, tracker = spark.sparkContext, spark.sparkContext.statusTracker()
-    group, after = uuid.uuid4().hex, uuid.uuid4().hex
-    try:
-        context.setJobGroup(group, "watched")
-        try:
-            action()
-        finally:
-            context.setJobGroup(after, "whose end tells that the tracker knows of all before it")
-            spark.range(1).collect()
-    finally:
-        context.setLocalProperty("spark.jobGroup.id", None)
-        context.setLocalProperty("spark.job.description", None)
-    deadline = time.monotonic() + 30
-    while not any(tracker.getJobInfo(job).status == "SUCCEEDED" for job in tracker.getJobIdsForGroup(after)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    jobs = sorted(tracker.getJobIdsForGroup(group))
-    return [[tracker.getStageInfo(stage) for stage in tracker.getJobInfo(job).stageIds] for job in jobs]
+# ------------------------------------------------------------------------------------- Params
+
+KEYWORDS = {
+    name: keyword
+    for name, keyword in inspect.signature(CNNEnsembleClassifier.__init__).parameters.items()
+    if name != "self"
+}
 
 
-def in_subprocess(code, *arguments):
-    """Run code in a fresh interpreter beside the tests; the JSON that it prints last."""
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=TESTS, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def capitalized(name):
+    return name[0].upper() + name[1:]
 
 
-# Params
+def assert_params_are_documented(instance):
+    names = [param.name for param in instance.params]
+    assert names == sorted(names)
+    assert all(param.parent == instance.uid for param in instance.params)
+    assert all(param.doc.strip() for param in instance.params)
+    assert [line.split(":")[0] for line in instance.explainParams().splitlines()] == names
 
 
-def test_01_owned_sorted_documented(model):
-    for instance in (CNNEnsembleClassifier(), model):
-        names = [param.name for param in instance.params]
-        assert names == sorted(names)
-        assert all(param.parent == instance.uid for param in instance.params)
-        assert all(param.doc.strip() for param in instance.params)
-        explained = instance.explainParams().splitlines()
-        assert [line.split(":")[0] for line in explained] == names
+def test_01_params_of_the_estimator_are_owned_sorted_and_documented():
+    assert_params_are_documented(CNNEnsembleClassifier())
 
 
-def test_02_default_constructible_and_the_places_agree():
-    signature = inspect.signature(CNNEnsembleClassifier.__init__).parameters.values()
-    keywords = {keyword.name: keyword for keyword in signature if keyword.name != "self"}
-    assert all(keyword.kind is keyword.KEYWORD_ONLY for keyword in keywords.values())
+def test_01_params_of_a_model_are_owned_sorted_and_documented(model):
+    assert_params_are_documented(model)
+
+
+def test_02_the_keywords_of_the_constructor_are_the_params():
+    assert all(keyword.kind is keyword.KEYWORD_ONLY for keyword in KEYWORDS.values())
+    assert set(KEYWORDS) == {param.name for param in CNNEnsembleClassifier().params}
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_02_the_default_of_a_keyword_is_that_of_its_param(name):
+    classifier, keyword = CNNEnsembleClassifier(), KEYWORDS[name]
+    assert not classifier.isSet(name)
+    if keyword.default is None:
+        assert not classifier.hasDefault(name)
+    else:
+        default = classifier.getOrDefault(name)
+        assert (type(default), default) == (type(keyword.default), keyword.default)
+        assert getattr(classifier, f"get{capitalized(name)}")() == default
+
+
+@pytest.mark.parametrize(("prefix", "others"), [("set", {"Params"}), ("get", {"OrDefault", "Param"})])
+def test_02_each_param_has_a_setter_and_a_getter(prefix, others):
+    methods = [name for name in dir(CNNEnsembleClassifier()) if name.startswith(prefix) and name[3:4].isupper()]
+    assert {name[3:] for name in methods} == {capitalized(name) for name in KEYWORDS} | others
+
+
+def test_02_the_default_seed_does_not_change_between_releases():
+    assert CNNEnsembleClassifier().getSeed() == 17
+
+
+def test_02_a_model_has_the_params_and_defaults_of_the_estimator():
+    classifier, empty = CNNEnsembleClassifier(), CNNEnsembleClassificationModel()
+    assert {param.name for param in empty.params} == set(KEYWORDS) - {"numClasses", "inputShape"}
+    for param in empty.params:
+        assert empty._defaultParamMap.get(param) == classifier._defaultParamMap.get(classifier.getParam(param.name))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stored"),
+    [
+        ("numMembers", 5.0, 5),
+        ("learningRate", 1, 1.0),
+        ("filters", (4, np.int64(8)), [4, 8]),
+        ("seed", np.int64(3), 3),
+    ],
+)
+def test_03_a_value_is_converted_to_the_type_of_its_param(name, value, stored):
+    found = CNNEnsembleClassifier(**{name: value}).getOrDefault(name)
+    assert (type(found), found) == (type(stored), stored)
+    json.dumps(found)
+
+
+WRONG_TYPES = {
+    "numMembers": (5.1, "x", True, [5]),
+    "learningRate": (True, "0.1"),
+    "subsamplingRate": (True, "x"),
+    "filters": (5, "16", [1.5]),
+    "standardization": (1, "True"),
+    "featuresCol": (5, ["features"]),
+    "thresholds": (0.5, ["x"]),
+}
+
+
+@pytest.mark.parametrize("by", ["constructor", "setParams"])
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG_TYPES.items() for value in values])
+def test_03_a_value_of_another_type_is_refused(by, name, value):
+    store = CNNEnsembleClassifier if by == "constructor" else CNNEnsembleClassifier().setParams
+    with pytest.raises(TypeError, match=f'"{name}"'):
+        store(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: CNNEnsembleClassifier(5), "keyword"),
+        (lambda: CNNEnsembleClassifier(numTrees=5), "numTrees"),
+        (lambda: CNNEnsembleClassifier().setParams(numTrees=5), "no parameter 'numTrees'"),
+    ],
+    ids=["a positional argument", "an unknown keyword", "an unknown name"],
+)
+def test_03_what_is_not_a_param_is_refused(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()
+
+
+VALUES = {
+    "thresholds": [1.0, 2.0],
+    "weightCol": "w",
+    "validationIndicatorCol": "v",
+    "idCol": "id",
+    "numClasses": 3,
+    "inputShape": [8, 8, 1],
+    "minMembers": 2,
+}
+
+
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_03_a_setter_returns_the_estimator_and_none_unsets(name):
     classifier = CNNEnsembleClassifier()
-    assert set(keywords) == {param.name for param in classifier.params}
-    for name, keyword in keywords.items():
-        assert not classifier.isSet(name)
-        if keyword.default is None:
-            assert not classifier.hasDefault(name)
-        else:
-            default = classifier.getOrDefault(name)
-            assert (type(default), default) == (type(keyword.default), keyword.default)
-    capitalised = {name[0].upper() + name[1:] for name in keywords}
-    assert {name[3:] for name in dir(classifier) if name.startswith("set") and name[3:4].isupper()} == (
-        capitalised | {"Params"}
+    value = VALUES[name] if name in VALUES else classifier.getOrDefault(name)
+    assert getattr(classifier, f"set{capitalized(name)}")(value) is classifier
+    assert classifier.isSet(name) and classifier.getOrDefault(name) == value
+    classifier.setParams(**{name: None})
+    assert not classifier.isSet(name)
+
+
+def test_03_none_in_the_constructor_leaves_a_param_unset():
+    unset = dict.fromkeys(["thresholds", "weightCol", "numClasses", "inputShape", "minMembers"])
+    assert param_values(CNNEnsembleClassifier(**unset)) == param_values(CNNEnsembleClassifier())
+
+
+OUT_OF_RANGE = {
+    "votingStrategy": "loud",
+    "handleInvalid": "ignore",
+    "numMembers": 0,
+    "bagging": "boosting",
+    "subsamplingRate": 0.0,
+    "filters": [16, 0],
+    "kernelSize": 0,
+    "denseUnits": 0,
+    "dropoutRate": 1.0,
+    "epochs": 0,
+    "batchSize": 0,
+    "learningRate": float("inf"),
+    "learningRateSchedule": "step",
+    "optimizer": "adam2",
+    "randomShift": -1,
+    "earlyStoppingPatience": -1,
+    "precision": "float16",
+    "seed": 2**63,
+    "oobSampleSize": -1,
+    "maxMemoryInMB": 0,
+    "minMembers": 0,
+    "verbose": 2,
+    "numClasses": 1,
+    "inputShape": [8, 8],
+    "thresholds": [0.0, 0.0],
+}
+RANGES = {param.name: param.allowed.rule for param in CNNEnsembleClassifier().params if getattr(param, "allowed", None)}
+
+
+def test_04_each_param_with_a_range_is_tried():
+    assert set(OUT_OF_RANGE) == set(RANGES)
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_04_a_value_out_of_range_is_refused_by_fit_and_not_before(few, name):
+    value = OUT_OF_RANGE[name]
+    classifier = small(**{name: value})  # does not raise: a search may set Params in any order
+    with pytest.raises(ValueError) as refusal:
+        classifier.fit(few)
+    assert str(refusal.value) == (
+        f"The '{name}' parameter of CNNEnsembleClassifier must be {RANGES[name]}. Got {value!r} instead."
     )
-    assert {name[3:] for name in dir(classifier) if name.startswith("get") and name[3:4].isupper()} == (
-        capitalised | {"OrDefault", "Param"}
-    )
-    for name in keywords:
-        if classifier.isDefined(name):
-            assert getattr(classifier, f"get{name[0].upper()}{name[1:]}")() == classifier.getOrDefault(name)
-    assert CNNEnsembleClassifier().getSeed() == 17  # no hash of a name, which would change from release to release
-    fresh = CNNEnsembleClassificationModel()
-    assert {param.name for param in fresh.params} == set(keywords) - {"numClasses", "inputShape"}
-    for param in fresh.params:
-        assert fresh._defaultParamMap.get(param) == classifier._defaultParamMap.get(classifier.getParam(param.name))
 
 
-def test_03_type_conversion():
-    classifier = CNNEnsembleClassifier(numMembers=5.0, learningRate=1, filters=(4, np.int64(8)), seed=np.int64(3))
-    for name, value in {"numMembers": 5, "learningRate": 1.0, "filters": [4, 8], "seed": 3}.items():
-        found = classifier.getOrDefault(name)
-        assert (type(found), found) == (type(value), value)
-        json.dumps(found)
-    refused = {
-        "numMembers": (5.1, "x", True, [5]),
-        "learningRate": (True, "0.1"),
-        "subsamplingRate": (True, "x"),
-        "filters": (5, "16", [1.5]),
-        "standardization": (1, "True"),
-        "featuresCol": (5, ["features"]),
-        "thresholds": (0.5, ["x"]),
-    }
-    for name, wrong in refused.items():
-        for value in wrong:
-            for refuses in (CNNEnsembleClassifier, CNNEnsembleClassifier().setParams):
-                with pytest.raises(TypeError, match=f'"{name}"'):
-                    refuses(**{name: value})
-    with pytest.raises(TypeError, match="keyword"):
-        CNNEnsembleClassifier(5)
-    with pytest.raises(TypeError, match="numTrees"):
-        CNNEnsembleClassifier(numTrees=5)
-    with pytest.raises(TypeError, match="no parameter 'numTrees'"):
-        CNNEnsembleClassifier().setParams(numTrees=5)
-    samples = {
-        "thresholds": [1.0, 2.0],
-        "weightCol": "w",
-        "validationIndicatorCol": "v",
-        "idCol": "id",
-        "numClasses": 3,
-        "inputShape": [8, 8, 1],
-        "minMembers": 2,
-    }
-    for param in classifier.params:
-        value = samples[param.name] if param.name in samples else classifier.getOrDefault(param)
-        assert getattr(classifier, f"set{param.name[0].upper()}{param.name[1:]}")(value) is classifier
-        assert classifier.isSet(param) and classifier.getOrDefault(param) == value
-        classifier.setParams(**{param.name: None})  # as in the signature, None is no value
-        assert not classifier.isSet(param)
-    explicit = CNNEnsembleClassifier(thresholds=None, weightCol=None, numClasses=None, inputShape=None, minMembers=None)
-    assert values(explicit) == values(CNNEnsembleClassifier())
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        (
+            {"bagging": "subsample", "subsamplingRate": 1.5},
+            r"'subsamplingRate' parameter .* must be <= 1.0 where bagging is 'subsample'",
+        ),
+        ({"thresholds": [0.5, 0.5]}, r"'thresholds' parameter of CNNEnsembleClassifier .* each of the 10 classes"),
+    ],
+    ids=["subsamplingRate", "thresholds"],
+)
+def test_04_a_value_that_contradicts_another_is_refused_by_fit(few, params, message):
+    with pytest.raises(ValueError, match=message):
+        small(**params).fit(few)
 
 
-def test_04_no_work_in_the_constructor(train, model, test):
-    bad = {
-        "votingStrategy": "loud",
-        "handleInvalid": "ignore",
-        "numMembers": 0,
-        "bagging": "boosting",
-        "subsamplingRate": 0.0,
-        "filters": [16, 0],
-        "kernelSize": 0,
-        "denseUnits": 0,
-        "dropoutRate": 1.0,
-        "epochs": 0,
-        "batchSize": 0,
-        "learningRate": float("inf"),
-        "learningRateSchedule": "step",
-        "optimizer": "adam2",
-        "randomShift": -1,
-        "earlyStoppingPatience": -1,
-        "precision": "float16",
-        "seed": 2**63,
-        "oobSampleSize": -1,
-        "maxMemoryInMB": 0,
-        "minMembers": 0,
-        "verbose": 2,
-        "numClasses": 1,
-        "inputShape": [8, 8],
-        "thresholds": [0.0, 0.0],
-    }
-    ranges = {param.name: param.allowed.rule for param in small().params if getattr(param, "allowed", None)}
-    assert set(bad) == set(ranges)
-    for name, value in bad.items():
-        rule = ranges[name]
-        classifier = small(**{name: value})  # does not raise: a search may set Params in any order
-        with pytest.raises(ValueError) as refusal:
-            classifier.fit(train)
-        assert str(refusal.value) == (
-            f"The '{name}' parameter of CNNEnsembleClassifier must be {rule}. Got {value!r} instead."
-        )
-    with pytest.raises(ValueError, match=r"'subsamplingRate' parameter .* must be <= 1.0 where bagging is 'subsample'"):
-        small(bagging="subsample", subsamplingRate=1.5).fit(train)
-    with pytest.raises(ValueError, match=r"'thresholds' parameter of CNNEnsembleClassifier .* each of the 10 classes"):
-        small(thresholds=[0.5, 0.5]).fit(train)
+def test_04_a_value_out_of_range_is_refused_by_transform(model, test):
+    loud = model.copy().setVotingStrategy("loud")
     with pytest.raises(ValueError, match="'votingStrategy' parameter of CNNEnsembleClassificationModel must be one of"):
-        model.copy().setVotingStrategy("loud").transform(test)
+        loud.transform(test)
 
 
-def test_05_copy(model):
+def test_05_a_copy_has_the_uid_and_its_own_values():
     classifier = small(numMembers=3, idCol="id")
     copied = classifier.copy({classifier.numMembers: 7})
     assert type(copied) is CNNEnsembleClassifier
@@ -272,18 +294,25 @@ def test_05_copy(model):
     assert all(param.parent == copied.uid for param in copied.params)
     copied.setEpochs(9)
     assert (classifier.getNumMembers(), classifier.getEpochs()) == (3, 1)
-    other = small()
-    assert values(classifier.copy({other.numMembers: 7})) == values(classifier)  # a Param of another stage
+
+
+def test_05_copy_ignores_params_of_another_stage_and_refuses_names():
+    classifier, other = small(), small()
+    assert param_values(classifier.copy({other.numMembers: 7})) == param_values(classifier)
     with pytest.raises(TypeError, match="Param"):
         classifier.copy({"numMembers": 7})
+
+
+def test_05_a_copy_of_a_model_shares_weights_and_summary(model):
     soft = model.copy({model.votingStrategy: "soft"})
     assert (soft.uid, soft.getVotingStrategy(), model.getVotingStrategy()) == (model.uid, "soft", "hard")
-    assert soft._ensemble is model._ensemble and soft.summary is model.summary  # weights are shared, not copied
+    assert all(ours is theirs for ours, theirs in zip(weights_of(soft), weights_of(model), strict=True))
+    assert soft.summary is model.summary
 
 
-def test_06_fit_leaves_the_estimator_as_it_was(few):
+def test_06_fit_leaves_the_estimator_and_the_rows_as_they_were(few):
     classifier = small(numMembers=2)
-    assert classifier.params  # which Spark lists on first use, and keeps
+    assert classifier.params  # Spark caches the list on first use
     before = copy.deepcopy(vars(classifier))
     stored = few.storageLevel, few.columns
     assert classifier.fit(few).getNumMembers() == 2
@@ -294,28 +323,28 @@ def test_06_fit_leaves_the_estimator_as_it_was(few):
     assert (few.storageLevel, few.columns) == stored
 
 
-def test_07_fit_multiple(few):
+def test_07_fit_multiple_gives_each_map_its_model_in_threads_too(few):
     classifier = small()
     maps = [{classifier.numMembers: 1}, {classifier.numMembers: 2}, {classifier.numMembers: 2, classifier.seed: 5}]
     models = classifier.fit(few, maps)
     assert [(model.getNumMembers(), model.getSeed()) for model in models] == [(1, 17), (2, 17), (2, 5)]
     iterator = classifier.fitMultiple(few, maps)
     with ThreadPool(2) as pool:
-        found = dict(pool.map(lambda _: next(iterator), maps, chunksize=1))
+        by_index = dict(pool.map(lambda _: next(iterator), maps, chunksize=1))
     with pytest.raises(StopIteration):
         next(iterator)
-    assert {index: weights_of(model) for index, model in found.items()} == dict(enumerate(map(weights_of, models)))
+    assert {index: digests(model) for index, model in by_index.items()} == dict(enumerate(map(digests, models)))
 
 
-# Fit
+# ---------------------------------------------------------------------------------------- fit
 
 
-def test_08_model_is_kin(few):
+def test_08_a_model_has_the_uid_and_the_params_of_its_estimator(few):
     classifier = small(numMembers=2, idCol="id", thresholds=[1.0] * 10, votingStrategy="soft", predictionCol="digit")
     model = classifier.fit(few)
     assert model.uid == classifier.uid
-    expected = values(classifier)
-    assert values(model) == {name: found for name, found in expected.items() if model.hasParam(name)}
+    expected = param_values(classifier)
+    assert param_values(model) == {name: value for name, value in expected.items() if model.hasParam(name)}
     assert all(param.parent == model.uid for param in model.params)
     assert (model.numClasses, model.numFeatures, model.inputShape) == (10, 64, [8, 8, 1])
     assert len(model.members) == model.getNumMembers() == 2
@@ -325,176 +354,237 @@ def test_08_model_is_kin(few):
     assert [sum(member.classCounts) for member in model.members] == [member.rows for member in model.members]
 
 
-def test_09_forms_of_features(spark, digits, model):
+FORMS = {
+    "dense vector": (lambda cell: Vectors.dense(cell), VectorUDT()),
+    "sparse vector": (lambda cell: Vectors.sparse(64, np.flatnonzero(cell), cell[cell > 0]), VectorUDT()),
+    "floats": (lambda cell: cell.astype(float).tolist(), "array<float>"),
+    "doubles": (lambda cell: cell.astype(float).tolist(), "array<double>"),
+    "bytes": (lambda cell: cell.tolist(), "array<tinyint>"),
+    "shorts": (lambda cell: cell.tolist(), "array<smallint>"),
+    "integers": (lambda cell: cell.tolist(), "array<int>"),
+    "longs": (lambda cell: cell.tolist(), "array<bigint>"),
+    "raw bytes": (lambda cell: cell.tobytes(), "binary"),
+    "image": (
+        lambda cell: ("file:/x.png", 8, 8, 1, 0, cell.tobytes()),
+        "struct<origin:string,height:int,width:int,nChannels:int,mode:int,data:binary>",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_09_forms_of_features_give_the_same_votes_and_members(
+    spark, digits, model, few, one_member, one_member_by_id, form
+):
     (x, y), _ = digits
-    cells = x[:200].reshape(-1, 64)
-    forms = {
-        "dense": (lambda cell: Vectors.dense(cell), VectorUDT()),
-        "sparse": (lambda cell: Vectors.sparse(64, np.flatnonzero(cell), cell[cell > 0]), VectorUDT()),
-        "floats": (lambda cell: cell.astype(float).tolist(), "array<float>"),
-        "doubles": (lambda cell: cell.astype(float).tolist(), "array<double>"),
-        "bytes": (lambda cell: cell.tolist(), "array<tinyint>"),
-        "shorts": (lambda cell: cell.tolist(), "array<smallint>"),
-        "integers": (lambda cell: cell.tolist(), "array<int>"),
-        "longs": (lambda cell: cell.tolist(), "array<bigint>"),
-        "raw": (lambda cell: cell.tobytes(), "binary"),
-        "image": (
-            lambda cell: ("file:/x.png", 8, 8, 1, 0, cell.tobytes()),
-            "struct<origin:string,height:int,width:int,nChannels:int,mode:int,data:binary>",
-        ),
-    }
+    convert, kind = FORMS[form]
     schema = DataType.fromDDL("id bigint, label int")
-    for name, (_, kind) in forms.items():
-        schema = schema.add(name, DataType.fromDDL(kind) if isinstance(kind, str) else kind)
-    rows = [
-        (index, int(label), *[form(cell) for form, _ in forms.values()])
-        for index, (cell, label) in enumerate(zip(cells, y, strict=False))
-    ]
-    wide = spark.createDataFrame(rows, schema).cache()
-    expected_votes, expected_members = None, {}
-    for name in forms:
-        one = wide.select("id", "label", F.col(name).alias("features"))
-        found = votes(model, one)
-        expected_votes = expected_votes or found
-        assert found == expected_votes, name
-        # What is no array of numbers hashes in its own way, so there a row needs an id to be drawn alike.
-        for identity in (
-            ({}, {"idCol": "id"}) if name == "shorts" else ({"idCol": "id"},) if name in ("raw", "image") else ({},)
-        ):
-            fitted = weights_of(small(numMembers=1, **identity).fit(one))
-            assert fitted == expected_members.setdefault(tuple(identity), fitted), name
-    wide.unpersist()
+    schema.add("features", DataType.fromDDL(kind) if isinstance(kind, str) else kind)
+    cells = x[:200].reshape(-1, 64)
+    rows = [(index, int(label), convert(cell)) for index, (cell, label) in enumerate(zip(cells, y[:200], strict=True))]
+    converted = spark.createDataFrame(rows, schema).cache()
+    assert votes_by_id(model, converted) == votes_by_id(model, few)
+    if form in ("raw bytes", "image"):  # their hash is that of the bytes, so an id must draw the bags
+        assert digests(small(numMembers=1, idCol="id").fit(converted)) == one_member_by_id
+    else:
+        assert digests(small(numMembers=1).fit(converted)) == one_member
+    converted.unpersist()
 
 
-def test_10_refused_before_training(spark, few):
-    def spoil(value):
-        return few.withColumn(
-            "features", F.when(F.col("id") != 77, F.col("features").cast("array<double>")).otherwise(F.expr(value))
-        )
+MEMBERS = 5  # and as many training tasks, which no other stage in check 10 has
 
-    members = 5  # and as many training tasks, which no other stage here has
-    told = few.select(array_to_vector("features").alias("features"), "label")
-    assembled = VectorAssembler(inputCols=["features"], outputCol="v").transform(told.limit(1))
-    schema_faults = {
-        "no column 'pixels'": (small(featuresCol="pixels"), few),
-        "no column 'digit'": (small(labelCol="digit"), few),
-        "no column 'nobody'": (small(idCol="nobody"), few),
-        "'featuresCol'.* of type string": (small(), few.withColumn("features", F.lit("x"))),
-        "'featuresCol'.* of type array<string>": (small(), few.withColumn("features", F.array(F.lit("x")))),
-        "'labelCol'.* of type string": (small(), few.withColumn("label", F.lit("seven"))),
-        "'weightCol'.* of type string": (small(weightCol="w"), few.withColumn("w", F.lit("x"))),
-        "'validationIndicatorCol'.* of type int": (small(validationIndicatorCol="label"), few),
-        "64 numbers a row, but inputShape .* needs 49": (
-            small(featuresCol="v", inputShape=[7, 7, 1]),
-            assembled.withMetadata("v", {"ml_attr": {"num_attrs": 64}}),
-        ),
-    }
-    for sentence, (classifier, rows) in schema_faults.items():
-        classifier = classifier.setNumMembers(members)
 
-        def refused(classifier=classifier, rows=rows, sentence=sentence):
-            with pytest.raises(ValueError, match=sentence):
-                classifier.fit(rows)
+def faulty(rows, features):
+    """`rows` with other features, an SQL expression of the old ones, in row 77."""
+    doubles = F.col("features").cast("array<double>")
+    return rows.withColumn("features", F.when(F.col("id") != 77, doubles).otherwise(F.expr(features)))
 
-        assert jobs_of(spark, refused) == [], sentence
-    row_faults = {
-        "A row: column 'features' is null": (small(), spoil("null")),
-        "A row: column 'features' has 3 numbers where 64": (small(), spoil("array(1D, 2D, 3D)")),
-        "A row: column 'features' has null, NaN or infinity": (small(), spoil("array_repeat(double('NaN'), 64)")),
-        "Row id=77: column 'features' has null, NaN or infinity": (
-            small(idCol="id"),
-            spoil("transform(features, (x, i) -> if(i = 9, double('-Infinity'), double(x)))"),
-        ),
-        "A row: column 'features' has null, NaN": (
-            small(),
-            spoil("transform(features, (x, i) -> if(i = 9, null, double(x)))"),
-        ),
-        "has 60 numbers a row, which is no square": (
-            CNNEnsembleClassifier(numClasses=10),
-            few.withColumn("features", F.slice("features", 1, 60)),
-        ),
-        "no rows with a usable column 'features'": (CNNEnsembleClassifier(numClasses=10), few.where("id < 0")),
-        "no rows with a usable column 'label'": (CNNEnsembleClassifier(inputShape=[8, 8, 1]), few.where("id < 0")),
-    }
-    for sentence, (classifier, rows) in row_faults.items():
-        classifier = classifier.setNumMembers(members)
 
-        def refused(classifier=classifier, rows=rows, sentence=sentence):
-            with pytest.raises(ValueError, match=sentence):
-                classifier.fit(rows)
+def assembled(rows):
+    """Column v, whose length only its metadata gives."""
+    vectors = rows.select(array_to_vector("features").alias("features"), "label").limit(1)
+    vectors = VectorAssembler(inputCols=["features"], outputCol="v").transform(vectors)
+    return vectors.withMetadata("v", {"ml_attr": {"num_attrs": 64}})
 
-        stages = [stage.numTasks for job in jobs_of(spark, refused) for stage in job]
-        assert stages and members not in stages, sentence
-    # Where nothing has to be looked up first, the members' tasks find out.
+
+UNUSABLE_SCHEMAS = {
+    "no column 'pixels'": ({"featuresCol": "pixels"}, lambda few: few),
+    "no column 'digit'": ({"labelCol": "digit"}, lambda few: few),
+    "no column 'nobody'": ({"idCol": "nobody"}, lambda few: few),
+    "'featuresCol'.* of type string": ({}, lambda few: few.withColumn("features", F.lit("x"))),
+    "'featuresCol'.* of type array<string>": ({}, lambda few: few.withColumn("features", F.array(F.lit("x")))),
+    "'labelCol'.* of type string": ({}, lambda few: few.withColumn("label", F.lit("seven"))),
+    "'weightCol'.* of type string": ({"weightCol": "w"}, lambda few: few.withColumn("w", F.lit("x"))),
+    "'validationIndicatorCol'.* of type int": ({"validationIndicatorCol": "label"}, lambda few: few),
+    "64 numbers per row, but inputShape .* needs 49": ({"featuresCol": "v", "inputShape": [7, 7, 1]}, assembled),
+}
+
+
+@pytest.mark.parametrize("message", UNUSABLE_SCHEMAS)
+def test_10_an_unusable_schema_is_refused_before_any_job(spark, few, message):
+    params, change = UNUSABLE_SCHEMAS[message]
+    classifier, rows = small(**params, numMembers=MEMBERS), change(few)
+
+    def refused():
+        with pytest.raises(ValueError, match=message):
+            classifier.fit(rows)
+
+    assert tasks_per_stage(spark, refused) == []
+
+
+UNUSABLE_ROWS = {
+    "null": ("A row: column 'features' is null", {}, lambda few: faulty(few, "null")),
+    "3 numbers": (
+        "A row: column 'features' has 3 numbers where 64",
+        {},
+        lambda few: faulty(few, "array(1D, 2D, 3D)"),
+    ),
+    "NaN": (
+        "A row: column 'features' has null, NaN or infinity",
+        {},
+        lambda few: faulty(few, "array_repeat(double('NaN'), 64)"),
+    ),
+    "infinity, in a row with an id": (
+        "Row id=77: column 'features' has null, NaN or infinity",
+        {"idCol": "id"},
+        lambda few: faulty(few, "transform(features, (x, i) -> if(i = 9, double('-Infinity'), double(x)))"),
+    ),
+    "a null number": (
+        "A row: column 'features' has null, NaN",
+        {},
+        lambda few: faulty(few, "transform(features, (x, i) -> if(i = 9, null, double(x)))"),
+    ),
+    "60 numbers and no shape": (
+        "has 60 numbers per row, which is not a square image",
+        {"inputShape": None},
+        lambda few: few.withColumn("features", F.slice("features", 1, 60)),
+    ),
+    "no rows and no shape": (
+        "no rows with a usable column 'features'",
+        {"inputShape": None},
+        lambda few: few.where("id < 0"),
+    ),
+    "no rows and no classes": (
+        "no rows with a usable column 'label'",
+        {"numClasses": None},
+        lambda few: few.where("id < 0"),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE_ROWS)
+def test_10_an_unusable_row_is_refused_before_training(spark, few, fault):
+    message, params, change = UNUSABLE_ROWS[fault]
+    classifier, rows = small(**params, numMembers=MEMBERS), change(few)
+
+    def refused():
+        with pytest.raises(ValueError, match=message):
+            classifier.fit(rows)
+
+    tasks = tasks_per_stage(spark, refused)
+    assert tasks and MEMBERS not in tasks
+
+
+def test_10_no_rows_are_refused_by_the_members_if_no_job_comes_before(few):
     with pytest.raises(ValueError, match=r"Member \d has no rows to train on"):
         small().fit(few.limit(0))
 
 
-def test_11_labels(few):
-    def spoil(value):
-        return few.withColumn("label", F.when(F.col("id") != 77, F.col("label").cast("double")).otherwise(value))
+def with_label(rows, value):
+    """`rows` with labels of type double, and another label in row 77."""
+    return rows.withColumn("label", F.when(F.col("id") != 77, F.col("label").cast("double")).otherwise(F.lit(value)))
 
-    for value, said in {0.5: "0.5", -1.0: "-1.0", 10.0: "10.0", float("inf"): "Infinity"}.items():
-        with pytest.raises(
-            ValueError, match=f"Row id=77: column 'label' has label {said} where .* 0 to 9 was expected"
-        ):
-            small(idCol="id").fit(spoil(F.lit(value)))
-    for value in (F.lit(None), F.lit(float("nan"))):
-        with pytest.raises(ValueError, match="column 'label' has no label"):
-            small().fit(spoil(value))
-    unknown = CNNEnsembleClassifier(filters=[4], kernelSize=3, denseUnits=16, epochs=1, numMembers=1, idCol="id")
-    for value in (0.5, -1.0, None):
-        with pytest.raises(ValueError, match="column 'label' has"):
-            unknown.fit(spoil(F.lit(value)))
+
+@pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (-1.0, "-1.0"), (10.0, "10.0"), (float("inf"), "Infinity")])
+def test_11_a_label_that_is_not_a_class_index_is_refused(few, value, shown):
+    message = f"Row id=77: column 'label' has label {shown} where .* 0 to 9 was expected"
+    with pytest.raises(ValueError, match=message):
+        small(idCol="id").fit(with_label(few, value))
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_11_a_missing_label_is_refused(few, value):
+    with pytest.raises(ValueError, match="column 'label' has no label"):
+        small().fit(with_label(few, value))
+
+
+@pytest.mark.parametrize("value", [0.5, -1.0, None])
+def test_11_a_faulty_label_is_refused_while_classes_are_counted(few, value):
+    with pytest.raises(ValueError, match="column 'label' has"):
+        without_num_classes(numMembers=1, idCol="id").fit(with_label(few, value))
+
+
+def test_11_too_many_classes_are_refused_unless_they_are_set(few):
     with pytest.raises(ValueError, match="set 'numClasses'"):
-        unknown.fit(spoil(F.lit(5000.0)))
-    gaps = unknown.fit(few.where("label IN (0, 2)"))
-    assert gaps.numClasses == 3 and gaps.members[0].classes == (0, 2)
-    fitted = {}
-    for kind in ("byte", "int", "long", "double", "decimal(9, 3)"):
-        typed = few.withColumn("label", F.col("label").cast(kind))
-        fitted[kind] = weights_of(small(numMembers=1).fit(typed))
-    assert len(set(map(tuple, fitted.values()))) == 1
+        without_num_classes(numMembers=1, idCol="id").fit(with_label(few, 5000.0))
 
 
-def test_12_one_label_only_and_a_bag_that_misses_a_class(few):
-    for label, told, classes in ((0, None, 2), (7, 10, 10)):
-        single = small(numMembers=2, epochs=10, learningRate=1e-2)
-        if told is None:
-            single.clear(single.numClasses)
-        model = single.fit(few.where(F.col("label") == label))
-        assert model.numClasses == classes
-        for raw, probability, prediction in votes(model, few.limit(20)).values():
-            assert len(raw) == len(probability) == classes
-            assert prediction == label
-    missing = small(numMembers=3).fit(few.where("id < 20"))
-    assert any(len(member.classes) < 10 for member in missing.members)
-    found = votes(missing, few)
-    assert len(found) == 200
-    assert all(len(raw) == len(probability) == 10 and sum(raw) == 3 for raw, probability, _ in found.values())
-    assert missing.evaluate(few).confusionMatrix.shape == (10, 10)
+def test_11_a_class_without_rows_is_counted(few):
+    model = without_num_classes(numMembers=1, idCol="id").fit(few.where("label IN (0, 2)"))
+    assert model.numClasses == 3 and model.members[0].classes == (0, 2)
 
 
-def test_13_skew(few):
-    layouts = {
-        "empty partitions": few.where("id < 6").repartition(20, "id"),
-        "one partition": few.coalesce(1),
-        "a bag smaller than a batch": few.where("id < 30"),
-    }
-    classifier = small(batchSize=64, bagging="subsample", subsamplingRate=0.9)
-    for name, rows in layouts.items():
-        model = classifier.fit(rows)
-        assert len(model.members) == 3, name
-        assert all(member.rows >= 1 and len(member.history["loss"]) == 1 for member in model.members), name
-        assert len(set(weights_of(model))) == 3, name
-        assert all(sum(raw) == 3 for raw, _, _ in votes(model, rows).values()), name
+@pytest.mark.parametrize("kind", ["byte", "int", "long", "double", "decimal(9, 3)"])
+def test_11_labels_of_each_type_give_the_same_members(few, one_member, kind):
+    assert digests(small(numMembers=1).fit(few.withColumn("label", F.col("label").cast(kind)))) == one_member
+
+
+@pytest.mark.parametrize(
+    ("label", "num_classes", "expected"), [(0, None, 2), (7, 10, 10)], ids=["classes counted", "classes given"]
+)
+def test_12_rows_of_one_class_are_learned(few, label, num_classes, expected):
+    classifier = small(numMembers=2, epochs=10, learningRate=1e-2, numClasses=num_classes)
+    model = classifier.fit(few.where(F.col("label") == label))
+    assert model.numClasses == expected
+    for raw, probability, prediction in votes_by_id(model, few.limit(20)).values():
+        assert len(raw) == len(probability) == expected
+        assert prediction == label
+
+
+def test_12_votes_are_as_wide_as_the_classes_if_a_bag_misses_one(few):
+    model = small(numMembers=3).fit(few.where("id < 20"))
+    assert any(len(member.classes) < 10 for member in model.members)
+    votes = votes_by_id(model, few)
+    assert len(votes) == 200
+    assert all(len(raw) == len(probability) == 10 and sum(raw) == 3 for raw, probability, _ in votes.values())
+    assert model.evaluate(few).confusionMatrix.shape == (10, 10)
+
+
+SKEWED = {"batchSize": 64, "bagging": "subsample", "subsamplingRate": 0.9}
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(lambda few: few.where("id < 6").repartition(20, "id"), id="empty partitions"),
+        pytest.param(lambda few: few.coalesce(1), id="one partition"),
+        pytest.param(lambda few: few.where("id < 30"), id="bags smaller than a batch"),
+    ],
+)
+def test_13_each_member_is_trained_whatever_the_layout_of_the_rows(few, layout):
+    rows = layout(few)
+    model = small(**SKEWED).fit(rows)
+    assert len(model.members) == 3
+    assert all(member.rows >= 1 and len(member.history["loss"]) == 1 for member in model.members)
+    assert len(set(digests(model))) == 3
+    assert all(sum(raw) == 3 for raw, _, _ in votes_by_id(model, rows).values())
+
+
+def test_13_fewer_rows_than_disjoint_members_are_refused(few):
     with pytest.raises(ValueError, match=r"^Member \d has no rows to train on: .*numMembers"):
-        classifier.copy({classifier.bagging: "disjoint"}).fit(few.where("id < 2"))
-    shared = classifier.copy({classifier.subsamplingRate: 1.0}).fit(few.where("id < 2"))
-    assert [member.rows for member in shared.members] == [2, 2, 2]  # every member has both rows
+        small(batchSize=64).fit(few.where("id < 2"))
 
 
-def test_14_bags_are_right(spark, few):
+def test_13_fewer_rows_than_members_train_if_bags_share_them(few):
+    model = small(**{**SKEWED, "subsamplingRate": 1.0}).fit(few.where("id < 2"))
+    assert [member.rows for member in model.members] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("bagging", "rate", "members"),
+    [("disjoint", 1.0, 4), ("subsample", 0.3, 3), ("bootstrap", 1.5, 3)],
+    ids=["disjoint", "subsample", "bootstrap"],
+)
+def test_14_the_bags_that_reach_the_tasks_are_those_of_the_draw(spark, bagging, rate, members):
     def record(frames):  # what reaches a task
         from pyspark import TaskContext
 
@@ -502,42 +592,39 @@ def test_14_bags_are_right(spark, few):
             yield frame[["member", "copies", "row_key"]].assign(task=TaskContext.get().partitionId())
 
     rows = spark.range(3000).select(F.xxhash64("id").alias("row_key"), F.lit(False).alias("validates"))
-    for kind, rate, members in (("disjoint", 1.0, 4), ("subsample", 0.3, 3), ("bootstrap", 1.5, 3)):
-        draw = draw_of(kind, rate, members, 5)
-        bags = draw.bags(F.col("row_key"), F.col("validates"), with_guests=False)
-        drawn = explode_bags(rows.repartition(3).withColumn("bags", bags))
-        given = (
-            place_bags(drawn, range(members), members)
-            .mapInPandas(record, "task int, member int, copies int, row_key long")
-            .toPandas()
-        )
-        assert (given["task"] == given["member"]).all()
-        replayed = rows.select(
-            "row_key",
-            *[draw.copies(F.col("row_key"), F.lit(member)).alias(str(member)) for member in range(members)],
-        ).toPandas()
-        bags = {}
-        for member in range(members):
-            bag = given[given["member"] == member]
-            bags[member] = dict(zip(bag["row_key"], bag["copies"], strict=True))
-            assert len(bags[member]) == len(bag)  # a row comes to a bag once, with its number of copies
-            expected = replayed[replayed[str(member)] > 0]
-            assert bags[member] == dict(zip(expected["row_key"], expected[str(member)], strict=True))
-        assert all(bags[0] != bags[member] for member in range(1, members))
-        copies = replayed[[str(member) for member in range(members)]].to_numpy()
-        share = 1 / members if kind == "disjoint" else rate
-        spread = {"disjoint": share * (1 - share), "subsample": share * (1 - share), "bootstrap": share}[kind]
-        assert np.allclose(copies.mean(axis=0), share, atol=5 * np.sqrt(spread / 3000))
-        assert np.allclose(copies.var(axis=0), spread, rtol=0.15)
-        if kind == "disjoint":
-            assert (copies.sum(axis=1) == 1).all()
-        if kind != "bootstrap":
-            assert copies.max() == 1
-        else:  # the members draw by themselves
-            assert abs(np.corrcoef(copies.T)[0, 1]) < 0.1
-        other_seed = draw_of(kind, rate, members, 6).copies(F.col("row_key"), F.lit(0)) > 0
-        assert {row["row_key"] for row in rows.where(other_seed).collect()} != set(bags[0])
-    # And the members of a fit were given just these.
+    draw = draw_of(bagging, rate, members, 5)
+    drawn = draw.bags(F.col("row_key"), F.col("validates"), with_guests=False)
+    placed = place_bags(explode_bags(rows.repartition(3).withColumn("bags", drawn)), range(members), members)
+    received = placed.mapInPandas(record, "task int, member int, copies int, row_key long").toPandas()
+    assert (received["task"] == received["member"]).all()
+
+    copies = [draw.copies(F.col("row_key"), F.lit(member)).alias(str(member)) for member in range(members)]
+    replayed = rows.select("row_key", *copies).toPandas().set_index("row_key")
+    bags = []
+    for member in range(members):
+        bag = received[received["member"] == member]
+        assert bag["row_key"].is_unique  # a row comes to a bag once, with its number of copies
+        bags.append(dict(zip(bag["row_key"], bag["copies"], strict=True)))
+        expected = replayed[str(member)]
+        assert bags[member] == expected[expected > 0].to_dict()
+    assert all(bags[0] != bag for bag in bags[1:])
+
+    copies = replayed.to_numpy()
+    share = 1 / members if bagging == "disjoint" else rate
+    variance = share if bagging == "bootstrap" else share * (1 - share)
+    assert np.allclose(copies.mean(axis=0), share, atol=5 * np.sqrt(variance / 3000))
+    assert np.allclose(copies.var(axis=0), variance, rtol=0.15)
+    if bagging == "disjoint":
+        assert (copies.sum(axis=1) == 1).all()
+    if bagging == "bootstrap":  # members draw independently
+        assert abs(np.corrcoef(copies.T)[0, 1]) < 0.1
+    else:
+        assert copies.max() == 1
+    other_seed = draw_of(bagging, rate, members, 6).copies(F.col("row_key"), F.lit(0)) > 0
+    assert {row["row_key"] for row in rows.where(other_seed).collect()} != set(bags[0])
+
+
+def test_14_members_train_on_the_bags_of_the_draw(few):
     model = small(bagging="bootstrap", subsamplingRate=0.7, idCol="id", seed=3).fit(few)
     for member in model.members:
         copies = draw_of("bootstrap", 0.7, 3, 3).copies(F.xxhash64("id"), F.lit(member.member))
@@ -546,58 +633,71 @@ def test_14_bags_are_right(spark, few):
         assert member.classCounts == tuple(np.bincount(bag["label"], minlength=10))
 
 
-def test_15_same_seed_same_members(few):
-    chance = {"bagging": "bootstrap", "dropoutRate": 0.3, "randomShift": 1, "randomFlip": True, "numMembers": 2}
-    first = small(**chance, epochs=2).fit(few)
-    again = small(**chance, epochs=2).fit(few)
-    assert weights_of(again) == weights_of(first)  # bit for bit
+def test_15_the_same_seed_gives_the_same_members_bit_for_bit(few):
+    params = {"bagging": "bootstrap", "dropoutRate": 0.3, "randomShift": 1, "randomFlip": True, "numMembers": 2}
+    first = small(**params, epochs=2).fit(few)
+    again = small(**params, epochs=2).fit(few)
+    assert digests(again) == digests(first)
     assert [member.history for member in again.members] == [member.history for member in first.members]
-    other = small(**chance, epochs=2, seed=18).fit(few)
-    assert not set(weights_of(other)) & set(weights_of(first))
-    assert len(set(weights_of(first))) == 2
+    other = small(**params, epochs=2, seed=18).fit(few)
+    assert not set(digests(other)) & set(digests(first))
+    assert len(set(digests(first))) == 2
 
 
-def test_16_deployment_does_not_change_the_result(few):
-    settings = {"bagging": "bootstrap", "randomShift": 1}
-    expected = weights_of(small(**settings).fit(few.coalesce(1)))
-    assert weights_of(small(**settings).fit(few.repartition(7))) == expected
-    assert weights_of(small(**settings).fit(few.orderBy(F.rand(1)).coalesce(1))) == expected
-    # Other masters: test_reproducible.py and test_cluster.py.
+@pytest.fixture(scope="module")
+def members_of_one_partition(few):
+    return digests(small(bagging="bootstrap", randomShift=1).fit(few.coalesce(1)))
 
 
-def test_17_closure_hygiene(few, tmp_path):
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param(lambda few: few.repartition(7), id="seven partitions"),
+        pytest.param(lambda few: few.orderBy(F.rand(1)).coalesce(1), id="another order"),
+    ],
+)
+def test_16_the_layout_of_the_rows_does_not_change_the_members(few, members_of_one_partition, layout):
+    """Other masters are in test_reproducible.py and test_cluster.py."""
+    assert digests(small(bagging="bootstrap", randomShift=1).fit(layout(few))) == members_of_one_partition
+
+
+def test_17_nothing_reaches_a_task_through_the_estimator_or_the_model(few, tmp_path):
+    lock = threading.Lock()
     with pytest.raises(TypeError):
-        pickle.dumps(threading.Lock())
+        pickle.dumps(lock)
     classifier = small(numMembers=1)
-    classifier.planted = threading.Lock()
+    classifier.planted = lock
     model = classifier.fit(few)
-    model.planted = threading.Lock()
+    model.planted = lock
     assert model.transform(few).count() == 200
-    assert len(votes(model, few)) == 200
+    assert len(votes_by_id(model, few)) == 200
     assert model.evaluate(few).rows == 200
     model.save(str(tmp_path / "model"))
     classifier.save(str(tmp_path / "classifier"))
 
 
-def test_18_learns(spark, model, test):
+def test_18_separable_classes_are_learned(spark):
     rng = np.random.default_rng(0)
     x, y = rng.normal(100, 30, (400, 8, 8)), rng.integers(0, 2, 400)
     x[y == 0, :, :4] += 60  # the brighter half is the class
     x[y == 1, :, 4:] += 60
     halves = to_dataframe(spark, x, y)
-    toy = small(numClasses=2, epochs=5, learningRate=5e-3).fit(halves.where("id < 300"))
-    assert toy.evaluate(halves.where("id >= 300")).accuracy > 0.97
-    loss = toy.summary.objectiveHistory
+    model = small(numClasses=2, epochs=5, learningRate=5e-3).fit(halves.where("id < 300"))
+    assert model.evaluate(halves.where("id >= 300")).accuracy > 0.97
+    loss = model.summary.objectiveHistory
     assert loss[-1] < loss[0]
+
+
+def test_18_the_ensemble_is_not_worse_than_its_worst_member(model, test):
     evaluation = model.evaluate(test)
     assert evaluation.accuracy > 0.8
     assert evaluation.accuracy >= evaluation.memberAccuracies.min()
 
 
-# Transform
+# ---------------------------------------------------------------------------------- transform
 
 
-def test_19_shape_of_the_output(spark, model, few):
+def test_19_other_columns_and_all_rows_are_kept(model, few):
     odd = few.select(
         F.col("id").alias("a.b"),
         "features",
@@ -607,51 +707,77 @@ def test_19_shape_of_the_output(spark, model, few):
     )
     scored = model.transform(odd)
     assert scored.schema.fields[:5] == odd.schema.fields
-    assert [field.dataType for field in scored.schema.fields[5:]] == [VectorUDT(), VectorUDT(), DoubleType()]
     assert scored.columns == [*odd.columns, *OUTPUTS]
     rows = scored.collect()
     assert sorted(row["a.b"] for row in rows) == list(range(200))
     assert all(row["text"] == "x" and row["whole"].part == 1 for row in rows)
-    attributes = scored.schema["prediction"].metadata["ml_attr"]
-    assert (attributes["type"], attributes["num_vals"]) == ("nominal", 10)
-    assert scored.schema["probability"].metadata["ml_attr"]["num_attrs"] == 10
 
-    for name in OUTPUTS:
-        left = [other for other in OUTPUTS if other != name]
-        without = model.copy({model.getParam(f"{name}Col"): ""}).transform(few)
-        assert without.columns == [*few.columns, *left]
-        assert without.select(*left).collect() == model.transform(few).select(*left).collect()
-        with pytest.raises(ValueError, match=f"has a column '{name}' already .*'{name}Col'"):
-            model.transform(few.withColumn(name, F.lit(1)))
+
+def test_19_outputs_have_sparks_types_and_metadata(model, few):
+    schema = model.transform(few).schema
+    assert [schema[name].dataType for name in OUTPUTS] == [VectorUDT(), VectorUDT(), DoubleType()]
+    attributes = schema["prediction"].metadata["ml_attr"]
+    assert (attributes["type"], attributes["num_vals"]) == ("nominal", 10)
+    assert schema["probability"].metadata["ml_attr"]["num_attrs"] == 10
+
+
+@pytest.mark.parametrize(
+    "blank", [*([name] for name in OUTPUTS), OUTPUTS[:2], OUTPUTS], ids=lambda names: " and ".join(names)
+)
+def test_19_an_output_with_a_blank_name_is_left_out(model, few, blank):
+    others = [name for name in OUTPUTS if name not in blank]
+    scored = model.copy({model.getParam(f"{name}Col"): "" for name in blank}).transform(few)
+    assert scored.columns == [*few.columns, *others]
+    assert scored.select("id", *others).collect() == model.transform(few).select("id", *others).collect()
+    assert scored.count() == 200
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_19_an_output_with_the_name_of_a_column_is_refused(model, few, name):
+    with pytest.raises(ValueError, match=f"has a column '{name}' already .*'{name}Col'"):
+        model.transform(few.withColumn(name, F.lit(1)))
+
+
+def test_19_two_outputs_with_one_name_are_refused(model, few):
     with pytest.raises(ValueError, match="has a column 'prediction' already"):
         model.copy({model.probabilityCol: "prediction"}).transform(few)
-    nothing = model.copy({model.getParam(f"{name}Col"): "" for name in OUTPUTS}).transform(few)
-    assert nothing.columns == few.columns and nothing.count() == 200
 
-    assert jobs_of(spark, lambda: model.transform(few)) == []
-    assert jobs_of(spark, lambda: model.transform(few).collect()) != []
+
+def test_19_transform_is_lazy(spark, model, few):
+    assert tasks_per_stage(spark, lambda: model.transform(few)) == []
+    assert tasks_per_stage(spark, lambda: model.transform(few).collect()) != []
+
+
+def test_19_no_rows_give_no_rows(spark, model, few):
     empty = model.transform(few.limit(0))
     assert empty.columns == [*few.columns, *OUTPUTS] and empty.collect() == []
-    nobody = spark.createDataFrame([], StructType([StructField("features", VectorUDT())]))  # no partition, no label
-    assert model.transform(nobody).collect() == []
+    without_partitions = spark.createDataFrame([], StructType([StructField("features", VectorUDT())]))
+    assert model.transform(without_partitions).collect() == []
 
 
-def test_20_votes_add_up(model, test, vectors, digits):
-    def decide(members, softmax, **settings):
-        architecture = Architecture((1, 1, 1), 3)
-        plan = VotingPlan("", (architecture,), (0,) * len(members), PixelFormat("x", "array", (1, 1, 1)), **settings)
-        return [part[0].tolist() for part in majority(np.array([members]), np.array([softmax]), plan)]
+@pytest.mark.parametrize(
+    ("votes", "softmax", "soft", "expected"),
+    [
+        pytest.param([2, 1, 2], [0.1, 1.7, 1.2], False, ([0, 1, 2], [0, 1 / 3, 2 / 3], 2), id="the majority wins"),
+        pytest.param([0, 1], [0.9, 1.1, 0], False, ([1, 1, 0], [0.5, 0.5, 0], 1), id="a tie: the larger softmax"),
+        pytest.param([2, 1], [0.2, 0.9, 0.9], False, ([0, 1, 1], [0, 0.5, 0.5], 1), id="all tied: the lower index"),
+        pytest.param([2, 1], [1.0, 0.4, 0.6], False, ([0, 1, 1], [0, 0.5, 0.5], 2), id="no vote: not in the tie"),
+        pytest.param([0, 0, 1], [1.2, 1.8, 0], True, ([1.2, 1.8, 0], [0.4, 0.6, 0], 1), id="soft: the mean softmax"),
+    ],
+)
+def test_20_votes_by_hand_are_decided_by_the_rule(votes, softmax, soft, expected):
+    pixels = PixelFormat("x", "array", (1, 1, 1))
+    plan = VotingPlan("", (Architecture((1, 1, 1), 3),), (0,) * len(votes), pixels, soft=soft)
+    raw, probability, prediction = (part[0] for part in majority(np.array([votes]), np.array([softmax]), plan))
+    assert (raw.tolist(), prediction) == (expected[0], expected[2])
+    assert probability.tolist() == pytest.approx(expected[1])
 
-    assert decide([2, 1, 2], [0.1, 1.7, 1.2]) == [[0, 1, 2], [0, 1 / 3, 2 / 3], 2]
-    assert decide([0, 1], [0.9, 1.1, 0.0]) == [[1, 1, 0], [0.5, 0.5, 0], 1]  # tie: to the larger softmax
-    assert decide([2, 1], [0.2, 0.9, 0.9]) == [[0, 1, 1], [0, 0.5, 0.5], 1]  # that too is a tie: to the lower index
-    assert decide([2, 1], [1.0, 0.4, 0.6]) == [[0, 1, 1], [0, 0.5, 0.5], 2]  # a class without votes has no say
-    assert decide([0, 0, 1], [1.2, 1.8, 0.0], soft=True) == [[1.2, 1.8, 0], pytest.approx([0.4, 0.6, 0]), 1]
 
+def test_20_votes_are_those_of_the_members(model, test, digits):
     images = digits[1][0][..., None].astype(np.float32)
     softmax = np.stack([np.asarray(model.memberNetwork(index)(images)) for index in range(3)])
-    found = votes(model, test)
-    raw, probability, prediction = (np.array([found[index][part] for index in range(360)]) for part in range(3))
+    votes = votes_by_id(model, test)
+    raw, probability, prediction = (np.array([votes[index][part] for index in range(360)]) for part in range(3))
     assert np.array_equal(raw, np.eye(10)[softmax.argmax(axis=2)].sum(axis=0))
     assert (raw.sum(axis=1) == 3).all() and np.array_equal(probability, raw / 3)
     tie = raw.max(axis=1) == 1
@@ -659,219 +785,266 @@ def test_20_votes_add_up(model, test, vectors, digits):
     assert np.array_equal(prediction[~tie], raw.argmax(axis=1)[~tie])
     assert np.array_equal(prediction[tie], np.where(raw > 0, softmax.sum(axis=0), 0).argmax(axis=1)[tie])
 
-    soft = model.copy({model.votingStrategy: "soft"})
-    for strategy in (model, soft):
-        found = votes(strategy, test)
-        for index, vector in enumerate(vectors):
-            raw, probability, prediction = found[index]
-            assert strategy.predictRaw(DenseVector(vector)).toArray() == pytest.approx(raw.toArray(), abs=1e-5)
-            assert strategy.predictProbability(DenseVector(vector)).toArray() == pytest.approx(
-                probability.toArray(), abs=1e-5
-            )
-            assert strategy.predict(DenseVector(vector)) == prediction
+
+@pytest.mark.parametrize("strategy", ["hard", "soft"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(Vectors.dense, id="dense"),
+        pytest.param(lambda cell: Vectors.sparse(64, np.flatnonzero(cell), cell[cell != 0]), id="sparse"),
+        pytest.param(np.asarray, id="array"),
+    ],
+)
+def test_20_a_single_image_gives_what_transform_gives(model, test, vectors, strategy, form):
+    model = model.copy().setVotingStrategy(strategy)
+    votes = votes_by_id(model, test.where(F.col("id") < len(vectors)))
+    for index, cell in enumerate(vectors):
+        value = form(cell)
+        assert (model.predictRaw(value), model.predictProbability(value), model.predict(value)) == votes[index]
 
 
-def test_21_invariance(spark, model, test):
-    soft = model.copy({model.votingStrategy: "soft"})  # its votes are sums of floats: any other rounding would show
-    expected = votes(soft, test)
-    assert len(expected) == 360
-    variants = {
-        "one partition": test.coalesce(1),
-        "seven partitions": test.repartition(7),
-        "another order": test.orderBy(F.rand(2)).coalesce(1),
-        "fewer rows": test.where("id % 3 = 1"),
-        "one row": test.where("id = 42"),
-    }
-    for name, rows in variants.items():
-        found = votes(soft, rows)
-        assert found and found == {index: expected[index] for index in found}, name
-    before = spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch")
+@pytest.fixture(scope="module")
+def soft(model):
+    """The model with soft votes, which are sums of floats: any other rounding would show."""
+    return model.copy({model.votingStrategy: "soft"})
+
+
+@pytest.fixture(scope="module")
+def soft_votes(soft, test):
+    return votes_by_id(soft, test)
+
+
+@pytest.mark.parametrize(
+    ("layout", "count"),
+    [
+        pytest.param(lambda test: test.coalesce(1), 360, id="one partition"),
+        pytest.param(lambda test: test.repartition(7), 360, id="seven partitions"),
+        pytest.param(lambda test: test.orderBy(F.rand(2)).coalesce(1), 360, id="another order"),
+        pytest.param(lambda test: test.where("id % 3 = 1"), 120, id="fewer rows"),
+        pytest.param(lambda test: test.where("id = 42"), 1, id="one row"),
+    ],
+)
+def test_21_a_rows_votes_do_not_depend_on_other_rows(soft, soft_votes, test, layout, count):
+    votes = votes_by_id(soft, layout(test))
+    assert len(votes) == count
+    assert votes == {index: soft_votes[index] for index in votes}
+
+
+@pytest.mark.parametrize("size", ["1", "7", "10000"])
+def test_21_a_rows_votes_do_not_depend_on_the_size_of_batches(spark, soft, soft_votes, test, size):
+    name = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    before = spark.conf.get(name)
+    spark.conf.set(name, size)
     try:
-        for size in ("1", "7", "10000"):
-            spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", size)
-            assert votes(soft, test) == expected, f"batches of {size}"
+        assert votes_by_id(soft, test) == soft_votes
     finally:
-        spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", before)
+        spark.conf.set(name, before)
+    assert len(soft_votes) == 360
 
 
-def test_22_fits_its_neighbours(spark, model, few, test, monkeypatch):
-    accuracy = MulticlassClassificationEvaluator(metricName="accuracy")
+@pytest.fixture(scope="module")
+def accuracy(spark):
+    return MulticlassClassificationEvaluator(metricName="accuracy")
+
+
+def test_22_sparks_evaluator_takes_the_output(model, test, accuracy):
     assert accuracy.evaluate(model.transform(test)) == pytest.approx(model.evaluate(test).accuracy)
 
+
+def test_22_a_pipeline_may_assemble_the_features(few):
     columns = [f"pixel{index}" for index in range(64)]
     wide = few.select("id", "label", *[F.col("features")[index].alias(name) for index, name in enumerate(columns)])
     assembler = VectorAssembler(inputCols=columns, outputCol="features")
-    assert len(votes(Pipeline(stages=[assembler, small(numMembers=1)]).fit(wide), wide)) == 200
+    assert len(votes_by_id(Pipeline(stages=[assembler, small(numMembers=1)]).fit(wide), wide)) == 200
 
+
+def test_22_cross_validation_runs_in_threads(few, accuracy):
     classifier = small()
     grid = ParamGridBuilder().addGrid(classifier.numMembers, [1, 2]).build()
     search = CrossValidator(
         estimator=classifier, estimatorParamMaps=grid, evaluator=accuracy, numFolds=2, parallelism=2, seed=1
-    )
-    found = search.fit(few)
-    assert found.bestModel.getNumMembers() == [1, 2][int(np.argmax(found.avgMetrics))]
+    ).fit(few)
+    assert search.bestModel.getNumMembers() == [1, 2][int(np.argmax(search.avgMetrics))]
 
+
+def test_22_weights_are_broadcast_once_and_the_model_is_unchanged(spark, model, test, monkeypatch):
     broadcasts = []
-    real = type(spark.sparkContext).broadcast
+    broadcast = type(spark.sparkContext).broadcast
     monkeypatch.setattr(
-        type(spark.sparkContext), "broadcast", lambda self, value: broadcasts.append(value) or real(self, value)
+        type(spark.sparkContext), "broadcast", lambda self, value: broadcasts.append(value) or broadcast(self, value)
     )
     fresh = model.subset([0, 2])
-    before = values(fresh), weights_of(fresh), fresh.uid
+    before = param_values(fresh), digests(fresh), fresh.uid
     for _ in range(3):
         assert fresh.transform(test).count() == 360
-        assert len(votes(fresh, test)) == 360
+        assert len(votes_by_id(fresh, test)) == 360
     fresh.copy({fresh.votingStrategy: "soft"}).transform(test).collect()
     fresh.evaluate(test)
-    assert [digest(value) for value in broadcasts if isinstance(value, bytes)] == weights_of(fresh)
-    assert (values(fresh), weights_of(fresh), fresh.uid) == before
+    assert [digest(value) for value in broadcasts if isinstance(value, bytes)] == digests(fresh)
+    assert (param_values(fresh), digests(fresh), fresh.uid) == before
 
 
-# Persistence
+# -------------------------------------------------------------------------------- persistence
 
 
-def same(saved, loaded):
-    """Assert that two instances are the same in everything that persists, their stages too."""
-    assert type(loaded) is type(saved)
-    assert loaded.uid == saved.uid
-    assert values(loaded) == values(saved)
-    assert all(param.parent == loaded.uid for param in loaded.params)
-    if isinstance(saved, CNNEnsembleClassificationModel):
-        assert weights_of(loaded) == weights_of(saved)
-        assert loaded.members == saved.members
-        assert loaded.hasSummary is saved.hasSummary
-        assert not saved.hasSummary or loaded.summary == saved.summary
-        assert loaded._ensemble.class_names == saved._ensemble.class_names
-    parts = {
-        Pipeline: lambda stage: stage.getStages(),
-        PipelineModel: lambda stage: stage.stages,
-        OneVsRest: lambda stage: [stage.getClassifier()],
-        OneVsRestModel: lambda stage: stage.models,
-        CrossValidatorModel: lambda stage: [stage.bestModel],
-        TrainValidationSplitModel: lambda stage: [stage.bestModel],
-        CrossValidator: lambda stage: [stage.getEstimator()],
-        TrainValidationSplit: lambda stage: [stage.getEstimator()],
-    }.get(type(saved), lambda stage: [])
-    assert len(parts(saved)) == len(parts(loaded))
-    for ours, theirs in zip(parts(saved), parts(loaded), strict=True):
-        same(ours, theirs)
+@pytest.fixture(scope="module")
+def classifier():
+    return small(numMembers=1, seed=5, thresholds=[1.0] * 10, network="", epochs=1)
 
 
-def round_trip(instance, path):
-    """Save, load and compare; the loaded one."""
-    instance.save(str(path))
-    loaded = type(instance).load(str(path))
-    same(instance, loaded)
-    return loaded
-
-
-def names_in(folder):
-    return sorted(entry.name for entry in folder.iterdir())
-
-
-def test_24_round_trip(spark, model, few, tmp_path):
-    # Alone: unset, default and set stay apart.
-    classifier = small(numMembers=1, seed=5, thresholds=[1.0] * 10, network="", epochs=1)
+def test_24_an_estimator_survives_saving_with_unset_default_and_set_apart(spark, classifier, tmp_path):
     loaded = round_trip(classifier, tmp_path / "deep" / "a classifier")
     assert not loaded.isDefined("weightCol") and not loaded.isSet("batchSize") and loaded.isSet("epochs")
+
+
+def test_24_a_model_survives_saving(model, few, tmp_path):
     loaded = round_trip(model, tmp_path / "model")
-    assert loaded.hasSummary and votes(loaded, few) == votes(model, few)
+    assert loaded.hasSummary and votes_by_id(loaded, few) == votes_by_id(model, few)
+
+
+def test_24_a_subset_survives_saving_without_a_summary(model, tmp_path):
     assert round_trip(model.subset([1]), tmp_path / "subset").hasSummary is False
 
-    # In Spark's own.
-    fitted = round_trip(Pipeline(stages=[Pipeline(stages=[classifier])]), tmp_path / "pipeline").fit(few)
-    assert votes(round_trip(fitted, tmp_path / "nested"), few) == votes(fitted, few)
+
+def test_24_the_names_of_the_classes_survive_saving(few, tmp_path):
+    names = [f"digit {label}" for label in range(10)]
+    named = few.withMetadata("label", {"ml_attr": {"type": "nominal", "vals": names}})
+    loaded = round_trip(small(numMembers=1).fit(named), tmp_path / "model")
+    assert loaded.transform(few).schema["prediction"].metadata["ml_attr"]["vals"] == names
+
+
+def test_24_nested_pipelines_survive_saving(classifier, few, tmp_path):
+    pipeline = round_trip(Pipeline(stages=[Pipeline(stages=[classifier])]), tmp_path / "pipeline")
+    fitted = pipeline.fit(few)
+    loaded = round_trip(fitted, tmp_path / "model")
+    assert votes_by_id(loaded, few) == votes_by_id(fitted, few)
+
+
+def test_24_a_cross_validator_survives_saving(classifier, few, accuracy, tmp_path):
     grid = ParamGridBuilder().addGrid(classifier.votingStrategy, ["hard", "soft"]).build()
-    evaluator = MulticlassClassificationEvaluator(metricName="accuracy")
-    folds = CrossValidator(
-        estimator=classifier, estimatorParamMaps=grid, evaluator=evaluator, numFolds=2, parallelism=2, seed=1
+    search = CrossValidator(
+        estimator=classifier, estimatorParamMaps=grid, evaluator=accuracy, numFolds=2, parallelism=2, seed=1
     )
-    found = round_trip(folds, tmp_path / "folds").fit(few)
-    loaded = round_trip(found, tmp_path / "folds-model")
-    assert loaded.avgMetrics == found.avgMetrics and votes(loaded, few) == votes(found, few)
-    split = TrainValidationSplit(
-        estimator=Pipeline(stages=[classifier]), estimatorParamMaps=grid, evaluator=evaluator, parallelism=2, seed=1
+    fitted = round_trip(search, tmp_path / "search").fit(few)
+    loaded = round_trip(fitted, tmp_path / "model")
+    assert loaded.avgMetrics == fitted.avgMetrics and votes_by_id(loaded, few) == votes_by_id(fitted, few)
+
+
+def test_24_a_train_validation_split_of_a_pipeline_survives_saving(classifier, few, accuracy, tmp_path):
+    grid = ParamGridBuilder().addGrid(classifier.votingStrategy, ["hard", "soft"]).build()
+    search = TrainValidationSplit(
+        estimator=Pipeline(stages=[classifier]), estimatorParamMaps=grid, evaluator=accuracy, parallelism=2, seed=1
     )
-    found = round_trip(split, tmp_path / "split").fit(few)
-    loaded = round_trip(found, tmp_path / "split-model")
-    assert loaded.validationMetrics == found.validationMetrics and votes(loaded, few) == votes(found, few)
+    fitted = round_trip(search, tmp_path / "search").fit(few)
+    loaded = round_trip(fitted, tmp_path / "model")
+    assert loaded.validationMetrics == fitted.validationMetrics
+    assert votes_by_id(loaded, few) == votes_by_id(fitted, few)
+
+
+def test_24_one_vs_rest_survives_saving(few, tmp_path):
     rest = OneVsRest(classifier=small(numMembers=1, numClasses=2))
-    found = round_trip(rest, tmp_path / "rest").fit(few.where("label < 3"))
-    loaded = round_trip(found, tmp_path / "rest-model")
+    fitted = round_trip(rest, tmp_path / "rest").fit(few.where("label < 3"))
+    loaded = round_trip(fitted, tmp_path / "model")
     assert loaded.transform(few).select("id", "prediction").collect() == (
-        found.transform(few).select("id", "prediction").collect()
+        fitted.transform(few).select("id", "prediction").collect()
     )
 
-    # What is there is refused, replaced when asked to, and told apart.
-    path = str(tmp_path / "model")
+
+@pytest.fixture
+def saved(model, tmp_path):
+    """The path of the saved model."""
+    model.save(str(tmp_path / "model"))
+    return str(tmp_path / "model")
+
+
+def test_24_a_path_that_exists_is_refused_unless_it_may_be_replaced(model, saved):
     other = model.subset([0, 1])
     with pytest.raises(FileExistsError, match="exists already; choose another"):
-        other.save(path)
-    same(model, CNNEnsembleClassificationModel.load(path))
-    other.write().overwrite().save(path)
-    same(other, CNNEnsembleClassificationModel.load(path))
+        other.save(saved)
+    assert_same(model, CNNEnsembleClassificationModel.load(saved))
+    other.write().overwrite().save(saved)
+    assert_same(other, CNNEnsembleClassificationModel.load(saved))
+
+
+def test_24_another_class_and_a_missing_folder_are_refused(saved):
     with pytest.raises(ValueError, match=r"CNNEnsembleClassificationModel, not a .*\.CNNEnsembleClassifier"):
-        CNNEnsembleClassifier.load(path)
-    with pytest.raises(FileNotFoundError, match="no folder"):
-        CNNEnsembleClassificationModel.load(str(tmp_path / "nothing"))
+        CNNEnsembleClassifier.load(saved)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        CNNEnsembleClassificationModel.load(f"{saved}/nothing")
 
-    # A save that fails leaves what was there, and nothing beside it.
-    class Failing(CNNEnsembleClassificationModel):
-        def _write_members(self, spark, path):
-            super()._write_members(spark, path)
-            raise OSError("disk full")
 
-    before = names_in(tmp_path)
-    for place in (path, str(tmp_path / "new")):
-        with pytest.raises(OSError, match="disk full"):
-            Failing(model._ensemble, model.summary).write().overwrite().save(place)
-    assert names_in(tmp_path) == before
-    assert not [name for name in before if "saving" in name or "replaced" in name]
-    same(other, CNNEnsembleClassificationModel.load(path))
+@pytest.mark.parametrize("name", ["model", "new"])
+def test_24_a_save_that_fails_leaves_the_folder_as_it_was(model, saved, tmp_path, monkeypatch, name):
+    def fail(*_, **__):
+        assert list(tmp_path.glob("*.saving-*/members/*.parquet"))  # metadata is written last
+        raise OSError("disk full")
 
-    # On a filesystem that only Hadoop knows.
+    monkeypatch.setattr(DefaultParamsWriter, "saveMetadata", fail)
+    with pytest.raises(OSError, match="disk full"):
+        model.subset([0, 1]).write().overwrite().save(str(tmp_path / name))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+    assert_same(model, CNNEnsembleClassificationModel.load(saved))
+
+
+def test_24_any_filesystem_of_hadoops_will_do(spark, classifier, model, few, tmp_path):
     hadoop = spark.sparkContext._jsc.hadoopConfiguration()
     hadoop.set("fs.viewfs.mounttable.checks.link./data", tmp_path.as_uri())
-    loaded = round_trip(model, "viewfs://checks/data/elsewhere")
-    assert votes(loaded, few) == votes(model, few)
-    other.write().overwrite().save("viewfs://checks/data/elsewhere")
-    same(other, CNNEnsembleClassificationModel.load(str(tmp_path / "elsewhere")))
-    round_trip(Pipeline(stages=[classifier]), "viewfs://checks/data/pipeline-elsewhere")
+    loaded = round_trip(model, "viewfs://checks/data/model")
+    assert votes_by_id(loaded, few) == votes_by_id(model, few)
+    other = model.subset([0, 1])
+    other.write().overwrite().save("viewfs://checks/data/model")
+    assert_same(other, CNNEnsembleClassificationModel.load(str(tmp_path / "model")))
+    round_trip(Pipeline(stages=[classifier]), "viewfs://checks/data/pipeline")
 
 
-def test_25_the_file_outlives_the_code(spark, tmp_path):
+MODEL_V1 = DATA / "model-v1"
+
+
+def metadata_of(folder):
+    """The file of a saved model's metadata, and its content."""
+    (file,) = (folder / "metadata").glob("part-*")
+    return file, json.loads(file.read_text())
+
+
+@pytest.mark.spark
+def test_25_the_first_saved_model_votes_as_it_did_in_a_process_without_tensorflow():
     code = """
-import json, sys
-from pyspark.sql import SparkSession
-from spark_cnn_ensemble import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+    import json, sys
+    from pyspark.sql import SparkSession
+    from spark_cnn_ensemble import CNNEnsembleClassificationModel
+    from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 
-spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
-model = CNNEnsembleClassificationModel.load(sys.argv[1])
-heavy = [name for name in ("tensorflow", "keras") if name in sys.modules]
-x, _ = load_digits()[1]
-rows = model.transform(to_dataframe(spark, x[:50])).orderBy("id").collect()
-found = [{"rawPrediction": row.rawPrediction.toArray().tolist(), "prediction": row.prediction} for row in rows]
-print(json.dumps({"votes": found, "heavy": heavy, "summary": model.summary.rows}))
-"""
-    expected = json.loads((TESTS / "data" / "model-v1-votes.json").read_text())
+    spark = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
+    model = CNNEnsembleClassificationModel.load(sys.argv[1])
+    heavy = [name for name in ("tensorflow", "keras") if name in sys.modules]
+    x, _ = load_digits()[1]
+    rows = model.transform(to_dataframe(spark, x[:50])).orderBy("id").collect()
+    votes = [{"rawPrediction": row.rawPrediction.toArray().tolist(), "prediction": row.prediction} for row in rows]
+    print(json.dumps({"votes": votes, "heavy": heavy, "rows": model.summary.rows}))
+    """
+    expected = json.loads((DATA / "model-v1-votes.json").read_text())
     assert len(expected) == 50
-    assert in_subprocess(code, str(MODEL_V1)) == {"votes": expected, "heavy": [], "summary": 1437}
+    printed = output_of(start_python(code, MODEL_V1))
+    assert json.loads(printed[-1]) == {"votes": expected, "heavy": [], "rows": 1437}
 
+
+def test_25_saved_weights_open_with_numpy_alone():
+    _, metadata = metadata_of(MODEL_V1)
     parts = pq.read_table(MODEL_V1 / "members").to_pylist()
-    metadata = json.loads(next((MODEL_V1 / "metadata").glob("part-*")).read_text())
     assert metadata["class"] == "spark_cnn_ensemble.CNNEnsembleClassificationModel"
     assert {part["member"] for part in parts} == {0, 1, 2}
-    for member, told in enumerate(metadata["ensemble"]["members"]):
-        mine = sorted((part for part in parts if part["member"] == member), key=lambda part: part["part"])
-        data = b"".join(part["bytes"] for part in mine)
-        assert (len(data), digest(data)) == (told["size"], told["sha256"])
+    for member, report in enumerate(metadata["ensemble"]["members"]):
+        of_member = sorted((part for part in parts if part["member"] == member), key=lambda part: part["part"])
+        data = b"".join(part["bytes"] for part in of_member)
+        assert (len(data), digest(data)) == (report["size"], report["sha256"])
         with np.load(BytesIO(data), allow_pickle=False) as arrays:
             assert sum(arrays[name].size for name in arrays.files) > 1000
 
+
+def test_25_an_unknown_format_version_is_refused(spark, tmp_path):
     newer = tmp_path / "newer"
     shutil.copytree(MODEL_V1, newer, ignore=shutil.ignore_patterns("*.crc"))
-    part = next((newer / "metadata").glob("part-*"))
-    part.write_text(json.dumps({**metadata, "formatVersion": 99}))
-    with pytest.raises(ValueError, match=r"newer is of format version 99, but .* reads version 1; load it with"):
+    file, metadata = metadata_of(newer)
+    file.write_text(json.dumps({**metadata, "formatVersion": 99}))
+    with pytest.raises(ValueError, match=r"newer has format version 99, but .* reads version 1; load it with"):
         CNNEnsembleClassificationModel.load(str(newer))

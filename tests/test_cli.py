@@ -1,5 +1,7 @@
-"""The command line: every command on real files, every Param an option, errors in one sentence."""
+"""The command line: each command works on real files, each Param is an option, each error is one sentence."""
 
+import contextlib
+import io
 import re
 import subprocess
 import sys
@@ -7,19 +9,21 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from pyspark.ml import PipelineModel
+from support.results import evaluation, summary
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
-from spark_cnn_ensemble.cli import _parser, main
-from spark_cnn_ensemble.datasets import to_dataframe
-from spark_cnn_ensemble.text.writer import write_text_matrix
+from spark_cnn_ensemble.cli import evaluation_text, main, member_table
+from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
 
+PARAMS = [param.name for param in CNNEnsembleClassifier().params]
 SMALL = ["--num-members", "3", "--filters", "4", "--kernel-size", "3", "--dense-units", "16", "--epochs", "3"]
 SMALL += ["--learning-rate", "0.005"]
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory, digits):
-    """Folders train and test of text matrices."""
+    """A folder with the text matrices train and test."""
     folder = tmp_path_factory.mktemp("text")
     for name, (x, y) in zip(("train", "test"), digits, strict=True):
         write_text_matrix(str(folder / name), x, y)
@@ -28,63 +32,71 @@ def text(tmp_path_factory, digits):
 
 @pytest.fixture(scope="module")
 def trained(spark, text, tmp_path_factory):
-    """A model that the command line trained on text."""
+    """The path of a model that `train` wrote."""
     path = str(tmp_path_factory.mktemp("trained") / "model")
     arguments = ["--input", str(text / "train"), "--output", path, "--bagging", "subsample", "--id-col", "id"]
     assert main(["train", *arguments, *SMALL]) == 0
     return path
 
 
-def test_help_names_every_param():
-    told = subprocess.run(
-        [sys.executable, "-m", "spark_cnn_ensemble", "train", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    for param in CNNEnsembleClassifier().params:
-        option = "--" + "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in param.name)
-        assert option in told
-    for command in ("demo", "train", "evaluate", "score"):
-        assert command in _parser().format_help()
+# -------------------------------------------------------------------------------------- options
 
 
-def test_options_become_params():
-    options = _parser().parse_args(
-        [
-            "train",
-            "--input",
-            "x",
-            "--output",
-            "y",
-            "--filters",
-            "8,16",
-            "--random-flip",
-            "true",
-            "--learning-rate",
-            "0.1",
-        ]
-    )
-    assert (options.param_filters, options.param_randomFlip, options.param_learningRate) == ([8, 16], True, 0.1)
-    assert options.param_numMembers is None
+@pytest.fixture(scope="module")
+def help_of_train():
+    command = [sys.executable, "-m", "spark_cnn_ensemble", "train", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("name", PARAMS)
+def test_the_help_of_train_names_each_param(help_of_train, name):
+    option = "--" + "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
+    assert re.search(rf"^  {option} ", help_of_train, re.MULTILINE)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("option", "default"),
+    [("--filters", "16,32"), ("--standardization", "true"), ("--learning-rate", "0.001"), ("--bagging", "disjoint")],
+)
+def test_the_help_of_train_shows_defaults_as_arguments(help_of_train, option, default):
+    (text,) = re.findall(rf"^  {option} (.*?)(?=^  --|\Z)", help_of_train, re.MULTILINE | re.DOTALL)
+    assert " ".join(text.split()).endswith(f"Default: {default}.")
+
+
+@pytest.mark.parametrize("command", ["demo", "train", "evaluate", "score"])
+def test_the_help_names_each_command(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert re.search(rf"^    {command} ", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
     [
-        (["--filters", "8,x"], "'8,x' is no number list"),
-        (["--random-flip", "perhaps"], "'perhaps' is no true|false"),
-        (["--network", "no/such/file.json"], "is no FILE"),
+        ("--epochs", "few", "must be an integer, not 'few'"),
+        ("--learning-rate", "slow", "must be a number, not 'slow'"),
+        ("--filters", "8,x", "must be integers separated by commas, not '8,x'"),
+        ("--thresholds", "1,x", "must be numbers separated by commas, not '1,x'"),
+        ("--random-flip", "perhaps", "must be true or false, not 'perhaps'"),
+        ("--network", "no/such/file.json", "must be a readable text file, not 'no/such/file.json'"),
     ],
 )
-def test_an_option_that_cannot_be_read_is_named(arguments, told, capsys):
-    with pytest.raises(SystemExit):
-        _parser().parse_args(["train", "--input", "x", "--output", "y", *arguments])
-    assert told in capsys.readouterr().err
+def test_an_option_that_cannot_be_read_is_named(option, value, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--input", "x", "--output", "y", option, value])
+    assert ended.value.code == 2
+    assert f"argument {option}: {message}\n" in capsys.readouterr().err
 
 
-def test_train_evaluate_score_on_text(spark, text, trained, tmp_path, capsys):
+# ------------------------------------------------------------------------------------- commands
+
+
+def test_a_trained_model_is_evaluated_and_scores_text(spark, text, trained, tmp_path, capsys):
     assert main(["evaluate", "--input", str(text / "test"), "--model", trained]) == 0
-    told = capsys.readouterr().out
-    assert "rows 360 (0 left out)" in told
-    accuracy = float(told.split("accuracy of the vote ")[1].split("%")[0]) / 100
+    printed = capsys.readouterr().out
+    assert "rows 360 (0 left out)" in printed
+    accuracy = float(printed.split("accuracy of the vote ")[1].split("%")[0]) / 100
     assert accuracy > 0.7
     scored = str(tmp_path / "scored")
     assert main(["score", "--input", str(text / "test"), "--model", trained, "--output", scored]) == 0
@@ -93,32 +105,47 @@ def test_train_evaluate_score_on_text(spark, text, trained, tmp_path, capsys):
     assert rows.where("prediction = label").count() / rows.count() == pytest.approx(accuracy, abs=5e-5)
 
 
-def test_train_writes_a_report(text, tmp_path, capsys):
-    report = tmp_path / "report.html"
-    arguments = ["train", "--input", str(text / "train"), "--output", str(tmp_path / "model"), *SMALL]
-    arguments += ["--bagging", "bootstrap", "--oob-sample-size", "200", "--report", str(report)]
-    assert main(arguments) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"Out-of-bag accuracy of the vote \d\d\.\d\d% \(.* to .*, 1\d\d rows\)\.", told), told
-    assert f"Report written to {report}." in told
-    assert report.read_text().startswith("<!DOCTYPE html>")
+@pytest.fixture(scope="module")
+def reported(spark, text, tmp_path_factory):
+    """A folder with a model and a report, and what `train` printed."""
+    folder = tmp_path_factory.mktemp("reported")
+    arguments = ["train", "--input", str(text / "train"), "--output", str(folder / "model"), *SMALL]
+    arguments += ["--filters", "4,6", "--random-flip", "true", "--bagging", "bootstrap", "--oob-sample-size", "200"]
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert main([*arguments, "--report", str(folder / "report.html")]) == 0
+    return folder, printed.getvalue()
 
 
-def test_score_parquet_to_csv_and_json(spark, digits, trained, tmp_path):
-    rows = str(tmp_path / "rows")
+def test_train_writes_a_report(reported):
+    folder, printed = reported
+    pattern = r"Out-of-bag accuracy of the vote \d\d\.\d\d% \(.* to .*, 1\d\d rows\)\."
+    assert re.search(pattern, printed), printed
+    assert f"Report written to {folder / 'report.html'}." in printed
+    assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_options_of_train_become_params(reported):
+    folder, _ = reported
+    (model,) = PipelineModel.load(str(folder / "model")).stages
+    assert (model.getFilters(), model.getRandomFlip(), model.getLearningRate()) == ([4, 6], True, 0.005)
+    assert not model.isSet("batchSize")
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_rows_of_parquet_are_scored_to(spark, digits, trained, tmp_path, form):
+    rows, output = str(tmp_path / "rows"), str(tmp_path / form)
     to_dataframe(spark, digits[1][0]).write.parquet(rows)
-    for form in ("csv", "json"):
-        out = str(tmp_path / form)
-        arguments = ["--input", rows, "--format", "parquet", "--model", trained, "--output", out]
-        assert main(["score", *arguments, "--output-format", form]) == 0
-        assert spark.read.format(form).option("header", "true").load(out).select("id", "prediction").count() == 360
+    arguments = ["--input", rows, "--format", "parquet", "--model", trained, "--output", output]
+    assert main(["score", *arguments, "--output-format", form]) == 0
+    scored = spark.read.format(form).option("header", "true").load(output)
+    assert scored.select("id", "prediction").count() == 360
 
 
-def test_train_on_a_folder_of_images_with_one_folder_a_class(spark, digits, tmp_path, capsys):
+def test_images_with_one_folder_per_class_are_trained_on_and_scored(spark, digits, tmp_path, capsys):
     (x, y), _ = digits
     names = {0: "no thing", 1: "one"}
-    chosen = np.flatnonzero(y < 2)[:120]
-    for index in chosen:
+    for index in np.flatnonzero(y < 2)[:120]:
         folder = tmp_path / "images" / names[int(y[index])]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray((x[index] * 15).astype(np.uint8)).save(folder / f"{index}.png")
@@ -133,24 +160,55 @@ def test_train_on_a_folder_of_images_with_one_folder_a_class(spark, digits, tmp_
     assert rows.where("predictedClassName = className").count() > 100
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["train", "--input", "{text}/train", "--output", "{out}", "--num-members", "0"], "'numMembers' parameter"),
-        (["train", "--input", "{text}/nowhere", "--output", "{out}"], "Nothing is at"),
-        (["train", "--input", "{text}/train", "--output", "{model}", *SMALL], "exists already"),
-        (
-            ["train", "--input", "{text}/train", "--output", "{out}", "--report", "{out}/nowhere/x.html"],
-            "for the report",
-        ),
-        (["evaluate", "--input", "{text}/test", "--model", "{text}"], "is not a saved"),
-        (["score", "--input", "{text}/test", "--model", "{model}", "--output", "{text}"], "exists already"),
-    ],
-)
-def test_errors_are_one_sentence(spark, text, trained, tmp_path, capsys, arguments, told):
+# ----------------------------------------------------------------------------------------- text
+
+
+def test_an_evaluation_prints_the_confusion_matrix():
+    votes = evaluation(classes=3)
+    printed = evaluation_text(votes)
+    low, high = votes.accuracyInterval
+    assert f"accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%})\n" in printed
+    _, matrix = printed.split("confusion matrix (rows: labels, columns: predictions):\n")
+    assert [list(map(int, line.split())) for line in matrix.splitlines()] == votes.confusionMatrix.tolist()
+
+
+def test_the_table_of_members_has_one_line_each():
+    fit = summary(members=2, epochs=[3, 4], validation=True)
+    header, *lines = member_table(fit).splitlines()
+    assert header.split()[:4] == ["member", "rows", "epochs", "seconds"]
+    assert [line.split()[:3] for line in lines] == [["0", "100", "3"], ["1", "101", "4"]]
+    for line, member in zip(lines, fit.members, strict=True):
+        accuracies = [f"{member.history[name][-1]:.2%}" for name in ("accuracy", "val_accuracy")]
+        assert line.split()[-2:] == accuracies
+
+
+# --------------------------------------------------------------------------------------- errors
+
+ERRORS = {
+    "a Param out of range": (
+        ["train", "--input", "{text}/train", "--output", "{out}", "--num-members", "0"],
+        "'numMembers' parameter",
+    ),
+    "no input": (["train", "--input", "{text}/nowhere", "--output", "{out}"], "Nothing is at"),
+    "an output that exists": (["train", "--input", "{text}/train", "--output", "{model}", *SMALL], "exists already"),
+    "no folder for the report": (
+        ["train", "--input", "{text}/train", "--output", "{out}", "--report", "{out}/nowhere/x.html"],
+        "The folder of the report",
+    ),
+    "no model": (["evaluate", "--input", "{text}/test", "--model", "{text}"], "is not a saved"),
+    "scored rows that exist": (
+        ["score", "--input", "{text}/test", "--model", "{model}", "--output", "{text}"],
+        "exists already",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_an_error_is_one_sentence(spark, text, trained, tmp_path, capsys, case):
+    arguments, message = ERRORS[case]
     places = {"text": str(text), "out": str(tmp_path / "out"), "model": trained}
     assert main([argument.format(**places) for argument in arguments]) == 1
     error = capsys.readouterr().err.strip()
-    assert told in error
+    assert message in error
     assert error.startswith("spark-cnn-ensemble: ") and "\n" not in error
     assert not (tmp_path / "out").exists()

@@ -1,59 +1,91 @@
-"""The examples in docstrings run, and everything public has one."""
+"""Every public class and function documents its parameters and has an example, and every example runs."""
 
+import dataclasses
 import doctest
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 
 import matplotlib
-import numpy as np
 import pytest
 
 import spark_cnn_ensemble
-from spark_cnn_ensemble import datasets, plots
+from spark_cnn_ensemble import datasets, plots, votes
 
 matplotlib.use("Agg")
 
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+HOME = spark_cnn_ensemble.__name__
+
+# What users can reach, by the name that they know.
 PUBLIC = {
     **{name: getattr(spark_cnn_ensemble, name) for name in spark_cnn_ensemble.__all__},
+    "votes.DisputedRow": votes.DisputedRow,
     **{f"datasets.{name}": getattr(datasets, name) for name in datasets.__all__},
     **{f"plots.{name}": getattr(plots, name) for name in plots.__all__},
 }
-FINDER = doctest.DocTestFinder(exclude_empty=True)
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+FUNCTIONS = {name: item for name, item in PUBLIC.items() if inspect.isfunction(item)}
+CLASSES = {name: item for name, item in PUBLIC.items() if inspect.isclass(item)}
 
 
 def modules():
+    """Every module of the package except its entry point."""
     yield spark_cnn_ensemble
-    for found in pkgutil.walk_packages(spark_cnn_ensemble.__path__, "spark_cnn_ensemble."):
-        if not found.name.endswith("__main__"):
-            yield importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(spark_cnn_ensemble.__path__, f"{HOME}."):
+        if not module.name.endswith("__main__"):
+            yield importlib.import_module(module.name)
 
 
 def examples():
-    """Every docstring with an example, once, by its name."""
-    found = {}
-    for module in modules():
-        for case in FINDER.find(module, module.__name__, module):
-            if case.examples:
-                found[case.name.removeprefix("spark_cnn_ensemble.")] = case
-    return found
+    """{name: doctest} of every docstring with examples, once each."""
+    finder = doctest.DocTestFinder()
+    cases = [case for module in modules() for case in finder.find(module, module.__name__, module)]
+    # The finder passes over classes that name another module as theirs.
+    cases += [case for name, item in PUBLIC.items() for case in finder.find(item, name, module=False)]
+    by_text = {case.docstring: case for case in reversed(cases) if case.examples}
+    return {case.name.removeprefix(f"{HOME}."): case for case in reversed(by_text.values())}
+
+
+def members():
+    """(class, name) of every attribute that the package's code gives a public class, except getters and setters."""
+    for cls in CLASSES.values():
+        own = [base for base in cls.__mro__ if base.__module__.split(".")[0] == HOME]
+        for name in sorted({name for base in own for name in vars(base)}):
+            if not name.startswith("_") and (name == "setParams" or not re.match("[gs]et[A-Z]", name)):
+                yield cls, name
 
 
 EXAMPLES = examples()
+METHODS = {f"{cls.__name__}.{name}": getattr(cls, name) for cls, name in members() if callable(getattr(cls, name))}
+PROPERTIES = [
+    pytest.param(cls, name, id=f"{cls.__name__}.{name}")
+    for cls, name in members()
+    if isinstance(inspect.getattr_static(cls, name), property | functools.cached_property)
+]
+
+
+def documented(item, section):
+    """The names in a section of a docstring, such as Parameters."""
+    text = f"{inspect.getdoc(item)}\n"
+    found = re.search(rf"^{section}\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", text, re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^\S.*$", found[1], re.MULTILINE) if found else []
+    return [name.strip(" *") for line in lines for name in line.partition(" :")[0].split(",")]
+
+
+def parameters(item):
+    """The names of a function's parameters, without self."""
+    return [name for name in inspect.signature(item).parameters if name != "self"]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_gives_what_it_shows(name, spark, train, test, model, tmp_path, monkeypatch):
+def test_an_example_gives_what_it_shows(name, spark, train, test, model, tmp_path):
+    """Examples may use a session, the digits as `train` and `test`, a model of three members, and an empty folder."""
     from matplotlib import pyplot
 
-    monkeypatch.chdir(tmp_path)
     case = EXAMPLES[name]
-    # As after the lines of "Getting started", with small data.
-    case.globs = {"np": np, "spark": spark, "train": train, "test": test, "model": model}
-    case.globs |= {"CNNEnsembleClassifier": spark_cnn_ensemble.CNNEnsembleClassifier}
-    case.globs |= {"CNNEnsembleClassificationModel": spark_cnn_ensemble.CNNEnsembleClassificationModel}
-    case.globs |= {name: getattr(datasets, name) for name in datasets.__all__} | {"plots": plots}
+    case.globs = {"spark": spark, "train": train, "test": test, "model": model, "folder": str(tmp_path)}
     report = []
     failed = doctest.DocTestRunner(optionflags=FLAGS).run(case, out=report.append).failed
     pyplot.close("all")
@@ -61,28 +93,32 @@ def test_an_example_gives_what_it_shows(name, spark, train, test, model, tmp_pat
 
 
 @pytest.mark.parametrize("name", PUBLIC)
-def test_everything_public_has_an_example(name):
-    assert ">>> " in inspect.getdoc(PUBLIC[name])
+def test_everything_public_has_an_example_that_runs(name):
+    text = inspect.cleandoc(PUBLIC[name].__doc__)
+    assert ">>> " in text
+    assert text in [inspect.cleandoc(case.docstring) for case in EXAMPLES.values()]
 
 
-@pytest.mark.parametrize("name", [name for name, item in PUBLIC.items() if inspect.isfunction(item)])
-def test_every_parameter_of_a_public_function_is_documented(name):
-    text = inspect.getdoc(PUBLIC[name])
-    for parameter in inspect.signature(PUBLIC[name]).parameters:
-        assert f"\n{parameter} : " in text
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_line_of_an_example_is_skipped(name):
+    assert not [line.source for line in EXAMPLES[name].examples if doctest.SKIP in line.options]
 
 
-def methods():
-    for name, item in PUBLIC.items():
-        if inspect.isclass(item):
-            for method, function in vars(item).items():
-                if inspect.isfunction(function) and not method.startswith(("_", "set", "get")):
-                    yield pytest.param(function, id=f"{name}.{method}")
+@pytest.mark.parametrize("name", [*FUNCTIONS, *METHODS])
+def test_every_parameter_is_documented_in_order(name):
+    item = {**FUNCTIONS, **METHODS}[name]
+    assert documented(item, "Parameters") == parameters(item)
 
 
-@pytest.mark.parametrize("method", methods())
-def test_every_parameter_of_a_public_method_is_documented(method):
-    text = inspect.getdoc(method)
-    assert text
-    for parameter in list(inspect.signature(method).parameters)[1:]:
-        assert parameter in text
+@pytest.mark.parametrize(("cls", "name"), PROPERTIES)
+def test_every_property_is_documented(cls, name):
+    assert any(vars(base)[name].__doc__ for base in cls.__mro__ if name in vars(base))
+
+
+@pytest.mark.parametrize("name", [name for name, cls in CLASSES.items() if dataclasses.is_dataclass(cls)])
+def test_every_attribute_of_a_record_is_documented(name):
+    assert set(documented(CLASSES[name], "Attributes")) == {field.name for field in dataclasses.fields(CLASSES[name])}
+
+
+def test_the_estimator_takes_every_param_that_it_documents_as_one():
+    assert documented(CLASSES["CNNEnsembleClassifier"], "Parameters") == ["params"]

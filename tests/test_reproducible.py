@@ -1,8 +1,8 @@
-"""The same rows, params and seed: the same ensemble, bit for bit, wherever and however Spark runs it.
+"""The same rows, params and seed give the same ensemble, bit for bit, however Spark runs the fit.
 
-Beside these: `test_checks` has another seed, another order of the rows, one and seven partitions (numbers 15 and 16);
-`test_out_of_bag` the out-of-bag votes of other partitionings; `test_faults` tasks that were tried again;
-`test_cluster` a cluster.
+Elsewhere: another seed, another order of the rows, one and seven partitions in `test_checks` (15 and 16); the
+out-of-bag votes of other partitionings in `fit/test_out_of_bag`; retried tasks in `test_faults`; a cluster in
+`test_cluster`.
 """
 
 import warnings
@@ -10,11 +10,11 @@ import warnings
 import pytest
 from pyspark.sql import functions as F
 from support.classifiers import small
-from support.drivers import driver, result, told
+from support.drivers import driver, fit, members_and_votes
 
 from spark_cnn_ensemble.datasets import to_dataframe
 
-CHANCE = {
+RANDOM = {
     "numMembers": 5,
     "bagging": "bootstrap",
     "subsamplingRate": 0.3,
@@ -27,51 +27,58 @@ CHANCE = {
 
 @pytest.fixture(scope="module")
 def expected(train):
-    return result(told(small(**CHANCE).fit(train)))
+    return members_and_votes(fit(train, **RANDOM))
 
 
-def test_the_number_of_partitions_and_those_without_rows_do_not_matter(train, expected):
+def test_the_number_of_partitions_and_empty_ones_do_not_matter(train, expected):
     rows = train.repartition(200, F.col("id") % 10)
     assert rows.select(F.spark_partition_id()).distinct().count() <= 10
-    assert result(told(small(**CHANCE).fit(rows))) == expected
+    assert members_and_votes(fit(rows, **RANDOM)) == expected
 
 
 @pytest.mark.parametrize("records", [1, 10000])
-def test_the_size_of_arrows_batches_does_not_matter(spark, train, expected, records):
+def test_the_size_of_arrow_batches_does_not_matter(spark, train, expected, records):
     name = "spark.sql.execution.arrow.maxRecordsPerBatch"
     before = spark.conf.get(name)
     spark.conf.set(name, records)
     try:
-        assert result(told(small(**CHANCE).fit(train))) == expected
+        assert members_and_votes(fit(train, **RANDOM)) == expected
     finally:
         spark.conf.set(name, before)
 
 
-def test_one_member_a_worker_or_all_in_one_worker_does_not_matter(expected, tmp_path):
-    apart = {"spark.master": "local[4]", "spark.python.worker.reuse": "false"}
-    with driver(tmp_path, **apart) as many, driver(tmp_path, **{"spark.master": "local[1]"}) as one:
-        for running in (many, one):
-            running.fit(**{**CHANCE, "oobSampleSize": 0})
-        assert many.answer()["members"] == expected[0]
-        assert one.answer()["members"] == expected[0]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"spark.master": "local[4]", "spark.python.worker.reuse": "false"}, id="one worker per member"),
+        pytest.param({"spark.master": "local[1]"}, id="one worker for all members"),
+    ],
+)
+def test_the_number_of_workers_does_not_matter(expected, tmp_path, settings):
+    with driver(tmp_path, **settings) as running:
+        running.start_fit(**{**RANDOM, "oobSampleSize": 0})
+        assert running.answer()["members"] == expected[0]
+
+
+# Rows that are alike
 
 
 @pytest.fixture(scope="module")
-def twice(spark, digits):
-    """100 rows, and the same twice: (id, features, label) with ids of their own."""
+def rows(spark, digits):
+    """100 rows (id, features, label), and the same rows twice, all with ids of their own."""
     x, y = (array[:100] for array in digits[0])
     once = to_dataframe(spark, x, y)
     return once, once.unionByName(once.withColumn("id", F.col("id") + 100)).cache()
 
 
-def ours(caught):
+def warnings_of_duplicates(caught):
     return [str(warning.message) for warning in caught if "different keys" in str(warning.message)]
 
 
-def test_duplicates_share_a_bag_and_a_warning_tells_so(twice):
-    once, both = twice
+def test_duplicates_share_a_bag_with_a_warning(rows):
+    once, twice = rows
     with pytest.warns(UserWarning, match=r"^The 200 rows have only about \d+ different keys .* set idCol to a column"):
-        model = small().fit(both)
+        model = small().fit(twice)
     alone = small().fit(once)
     assert [member.rows for member in model.members] == [2 * member.rows for member in alone.members]
     assert [member.classCounts for member in model.members] == [
@@ -79,22 +86,22 @@ def test_duplicates_share_a_bag_and_a_warning_tells_so(twice):
     ]
 
 
-def test_duplicates_that_idcol_tells_apart_may_be_in_different_bags_and_nothing_is_said(twice):
+def test_duplicates_with_different_ids_may_be_in_different_bags_without_a_warning(rows):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        model = small(idCol="id").fit(twice[1])
-    assert ours(caught) == []
+        model = small(idCol="id").fit(rows[1])
+    assert warnings_of_duplicates(caught) == []
     assert sum(member.rows for member in model.members) == 200
     assert any(count % 2 for member in model.members for count in member.classCounts)
 
 
-def test_an_idcol_that_tells_no_rows_apart_is_warned_of(twice):
+def test_an_id_column_with_few_values_gives_a_warning(rows):
     with pytest.warns(UserWarning, match=r"column 'label' \(parameter 'idCol'\).* set idCol to a column whose values"):
-        small(numMembers=2, idCol="label").fit(twice[0])
+        small(numMembers=2, idCol="label").fit(rows[0])
 
 
-def test_nothing_is_said_of_distinct_rows(twice):
+def test_distinct_rows_give_no_warning(rows):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        small(numMembers=1).fit(twice[0])
-    assert ours(caught) == []
+        small(numMembers=1).fit(rows[0])
+    assert warnings_of_duplicates(caught) == []

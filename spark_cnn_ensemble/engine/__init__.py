@@ -13,7 +13,7 @@ from spark_cnn_ensemble.engine.interface import Engine
 
 
 def engine_of(spark: SparkSession) -> Engine:
-    """The engine of a session.
+    """The engine for a session.
 
     Raises
     ------

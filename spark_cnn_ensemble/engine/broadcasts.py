@@ -1,7 +1,7 @@
-"""Packed weights as Spark broadcasts, of a classic session.
+"""Packed weights as broadcasts of a classic session.
 
-Spark removes a broadcast when neither a model nor a DataFrame that it made refers to it any more; the files that
-PySpark writes for it on the driver are removed here.
+Spark removes a broadcast once no model refers to it, and no DataFrame that a model made. PySpark's file for it on the
+driver would stay; it is deleted here.
 """
 
 from __future__ import annotations
@@ -15,41 +15,40 @@ from typing import Any
 from pyspark import SparkContext
 from pyspark.core.broadcast import Broadcast
 
-# Files that PySpark made for broadcasts, each with a weak reference to the object of the JVM that needs it.
+# PySpark's files for broadcasts, each with a weak reference to the JVM object that needs it.
 _files: list[tuple[str, Any]] = []
 _files_lock = threading.Lock()
 
 
 def broadcast(context: SparkContext, data: bytes) -> Broadcast[bytes]:
-    """Broadcast; also delete the files of broadcasts that nobody can use any more, which PySpark would keep."""
-    made = context.broadcast(data)
-    path, needed = getattr(made, "_path", None), getattr(made, "_python_broadcast", None)
+    """Broadcast `data`; also delete the files of earlier broadcasts that are no longer used."""
+    shared = context.broadcast(data)
+    path, user = getattr(shared, "_path", None), getattr(shared, "_python_broadcast", None)
     with _files_lock:
-        kept = [(file, reference) for file, reference in _files if not _delete_unused(file, reference)]
-        if path is not None and needed is not None and context._jvm is not None:
-            kept.append((path, context._jvm.java.lang.ref.WeakReference(needed)))
-        _files[:] = kept
-    return made
+        _files[:] = [(file, reference) for file, reference in _files if not _delete_unused(file, reference)]
+        if path is not None and user is not None and context._jvm is not None:
+            _files.append((path, context._jvm.java.lang.ref.WeakReference(user)))
+    return shared
 
 
 def _delete_unused(file: str, reference: Any) -> bool:
-    """Whether a file is gone: it was deleted now, or went with its session."""
+    """Delete a file that no broadcast uses; returns whether the file is gone."""
     if os.path.exists(file):
         try:
             if reference.get() is not None:
                 return False
         except Exception:
-            return True  # its session was stopped, and has removed it
+            return True  # its session was stopped, which removes the file
         with suppress(OSError):
             os.remove(file)
     return True
 
 
 def broadcast_weights(broadcasts: Sequence[Any], member: int) -> bytes:
-    """A member's packed weights, in a worker; loaded when they are asked for."""
-    found = broadcasts[member]
-    data = found.value
-    if getattr(found, "_path", None) is not None:
-        # Spark would keep the bytes in addition to the tensors made from them, though it can read this file again.
-        vars(found).pop("_value", None)
+    """A member's packed weights, in a worker; read on each call."""
+    shared = broadcasts[member]
+    data = shared.value
+    if getattr(shared, "_path", None) is not None:
+        # PySpark would hold the bytes next to the tensors that are made from them; it can read the file again.
+        vars(shared).pop("_value", None)
     return data

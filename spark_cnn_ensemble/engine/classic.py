@@ -1,4 +1,4 @@
-"""The engine of a classic session: one that has a JVM and a SparkContext in this process."""
+"""The engine for a classic session: one whose SparkContext is in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ClassicEngine(Engine):
     def __init__(self, spark: SparkSession) -> None:
         self._context = spark.sparkContext
         if self.is_local and "PYSPARK_PYTHON" not in os.environ:
-            # Spark would start the python3 of PATH, which need not have this package or be of this version.
+            # Spark would start the python3 of PATH, which may lack this package or have another version.
             self._context.pythonExec = sys.executable
 
     @property
@@ -51,7 +51,7 @@ class ClassicEngine(Engine):
         self._context.setLogLevel("ERROR")
 
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
-        # One broadcast per member is small enough for the driver's heap, and workers load them one by one.
+        # One broadcast per member fits the driver's heap, and workers load one member at a time.
         return functools.partial(broadcast_weights, [broadcast(self._context, data) for data in weights])
 
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:

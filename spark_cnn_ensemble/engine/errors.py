@@ -1,4 +1,4 @@
-"""What an error of Spark's says, in one line."""
+"""The reason of a Spark error, in one line for messages."""
 
 from __future__ import annotations
 

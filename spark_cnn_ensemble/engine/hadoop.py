@@ -1,4 +1,4 @@
-"""Files on any Hadoop filesystem, through the JVM of a classic session."""
+"""Files on any Hadoop filesystem, through a classic session's JVM."""
 
 from __future__ import annotations
 

@@ -53,23 +53,23 @@ class Files(ABC):
 
 
 class JobWatch(ABC):
-    """Jobs that the calling thread starts between `start` and `stop`: how far they are, and a way to cancel them."""
+    """A watch over the jobs that the calling thread starts between `start` and `stop`."""
 
     @abstractmethod
     def start(self) -> None:
-        """Begin to watch."""
+        """Start to watch."""
 
     @abstractmethod
     def stop(self, cancel: bool) -> None:
-        """Stop watching; with `cancel`, end the jobs that still run. Never raises: the session may be gone."""
+        """Stop watching; with `cancel`, cancel the jobs that still run. Raises nothing: the session may be gone."""
 
     @abstractmethod
     def tasks(self) -> list[tuple[int, int]]:
-        """Tasks done and tasks in all, for each job, in the order of the jobs."""
+        """Tasks that are done and all tasks, for each job, in the order of the jobs."""
 
 
 class Collector(ABC):
-    """Values that workers report to the driver as their tasks end; a task that ran twice may report twice."""
+    """Values that workers report to the driver, which arrive as tasks end; a task that ran twice may report twice."""
 
     @property
     @abstractmethod
@@ -79,7 +79,7 @@ class Collector(ABC):
     @property
     @abstractmethod
     def values(self) -> list[Any]:
-        """All values so far."""
+        """The values that have arrived."""
 
 
 class Engine(ABC):
@@ -88,7 +88,7 @@ class Engine(ABC):
     @property
     @abstractmethod
     def slots(self) -> int:
-        """Tasks that can run at once."""
+        """Number of tasks that can run at once."""
 
     @property
     @abstractmethod
@@ -98,12 +98,12 @@ class Engine(ABC):
     @property
     @abstractmethod
     def application(self) -> str:
-        """An id of the application: what was shared in another one cannot be used."""
+        """The application's id; what is shared within one application cannot be used in another."""
 
     @property
     @abstractmethod
     def master(self) -> str:
-        """Where the tasks run, in words."""
+        """Where the tasks run, such as local[2]; for display."""
 
     @property
     @abstractmethod
@@ -116,7 +116,7 @@ class Engine(ABC):
 
     @abstractmethod
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
-        """Make the members' packed weights available to workers; the result gives a member's weights there."""
+        """Make the members' packed weights available to workers, where the result returns a member's weights."""
 
     @abstractmethod
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
@@ -124,7 +124,7 @@ class Engine(ABC):
 
     @abstractmethod
     def keep(self, frame: DataFrame) -> AbstractContextManager[DataFrame]:
-        """Compute a frame once and keep it on the executors' disks while the context lasts."""
+        """Compute a frame once, and keep it on the executors' disks while the context is open."""
 
     @abstractmethod
     def watch_jobs(self) -> JobWatch:

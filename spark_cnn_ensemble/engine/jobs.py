@@ -1,4 +1,4 @@
-"""Jobs of a classic session: tags, the status tracker and accumulators."""
+"""What a classic session knows about its running jobs, through tags, the status tracker and accumulators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spark_cnn_ensemble.engine.interface import Collector, JobWatch
 
 
 class TaggedJobs(JobWatch):
-    """The jobs that carry a tag of their own."""
+    """The jobs with a tag that is the watch's own."""
 
     def __init__(self, context: SparkContext) -> None:
         self._context = context
@@ -26,21 +26,21 @@ class TaggedJobs(JobWatch):
     def stop(self, cancel: bool) -> None:
         with suppress(Exception):
             if cancel:
-                # After an interrupt jobs go on: Spark's own handler cannot cancel them while a call to the JVM waits.
+                # Jobs go on after an interrupt: PySpark's handler cannot cancel them while a call to the JVM waits.
                 self._context.cancelJobsWithTag(self._tag)
             self._context.removeJobTag(self._tag)
 
     def tasks(self) -> list[tuple[int, int]]:
         jobs = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)
         tracker = self._context._jsc.statusTracker()
-        found = []
+        counts = []
         for job in sorted(jobs):
             info = tracker.getJobInfo(job)
             stages = [tracker.getStageInfo(stage) for stage in info.stageIds()] if info is not None else []
             # A stage that Spark skips is never submitted.
             begun = [stage for stage in stages if stage is not None and stage.submissionTime() > 0]
-            found.append((sum(stage.numCompletedTasks() for stage in begun), sum(stage.numTasks() for stage in begun)))
-        return found
+            counts.append((sum(stage.numCompletedTasks() for stage in begun), sum(stage.numTasks() for stage in begun)))
+        return counts
 
 
 class AccumulatorCollector(Collector):

@@ -1,10 +1,10 @@
-"""Paths that Spark writes to literally, but reads as patterns."""
+"""A check for paths that Spark writes to literally but reads as patterns."""
 
 from __future__ import annotations
 
 
 def refuse_pattern(path: str, name: str) -> None:
-    """Refuse a path that Spark would write to literally, but read as a pattern.
+    """Refuse a path that Spark would write to literally but read as a pattern.
 
     Parameters
     ----------
@@ -15,7 +15,7 @@ def refuse_pattern(path: str, name: str) -> None:
     Raises
     ------
     ValueError
-        The path has one of the characters * ? [ ] { }.
+        The path has any of the characters * ? [ ] { }.
     """
     if set(path) & set("*?[]{}"):
         raise ValueError(

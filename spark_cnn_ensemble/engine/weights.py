@@ -1,6 +1,6 @@
-"""Members' weights between executors, driver and disk, for every engine.
+"""Transport of members' weights between executors, driver and disk, the same for every engine.
 
-Weights never pass through a JVM heap in bulk: they move in parts, and in groups of bounded size.
+No JVM heap ever holds a whole ensemble: weights move in parts (`worker.weights.PARTS_SCHEMA`), a few members at a time.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.worker.weights import PARTS_SCHEMA, WeightsOf, member_parts
 
-GROUP_BYTES = 64 << 20  # collected at once; a driver's default heap of 1 GiB holds several times this
+GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB holds several groups
 
-# Options for Parquet files of parts. By default its writer checks its size after 100 rows, 400 MiB per task.
+# Options for Parquet files of parts. By default, the writer first checks its size after 100 rows: 400 MiB per task.
 SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
 
 
@@ -27,14 +27,14 @@ def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, byt
     Parameters
     ----------
     parts : DataFrame
-        Columns member, part, bytes; cached or on disk, as it is read once per group.
+        Columns member, part, bytes; cached or on disk, since it is read once per group.
     sizes : mapping of int to int
-        Bytes of each member.
+        Size of each member's weights in bytes.
 
     Returns
     -------
     dict of int to bytes
-        Empty bytes where a member has no rows.
+        By member; empty bytes if the member has no rows.
     """
     weights = dict.fromkeys(sizes, b"")
     group: list[int] = []
@@ -50,7 +50,7 @@ def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, byt
 
 
 class SharedWeights:
-    """Members' packed weights, shared with workers on first use and once per application."""
+    """Members' packed weights, shared with workers on first use, once per application."""
 
     def __init__(self, weights: Sequence[bytes]) -> None:
         self._weights = weights
@@ -59,7 +59,7 @@ class SharedWeights:
         self._weights_of: WeightsOf | None = None
 
     def of(self, spark: SparkSession) -> WeightsOf:
-        """What workers call to get a member's weights."""
+        """The function that workers call with a member's index to get its weights."""
         engine = engine_of(spark)
         with self._lock:
             if self._weights_of is None or self._application != engine.application:

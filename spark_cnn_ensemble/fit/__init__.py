@@ -1,1 +1,1 @@
-"""The jobs of a fit: training the members, resuming them from a checkpoint, and the out-of-bag estimate."""
+"""The jobs of a fit, which train the members and estimate the accuracy out of bag."""

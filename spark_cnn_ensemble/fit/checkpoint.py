@@ -4,8 +4,9 @@
       _fit.json           the fit that the members belong to: params, shape, versions
       attempt=…/          one per call of fit: Parquet rows of `worker.training.TRAINED_SCHEMA`, one file per task
 
-A task's file moves into place when the task ends, so that it outlives whatever happens to the fit. Fits that run at the
-same time write to different attempts. A member is finished if its weights match the SHA-256 in its report.
+A task's file moves into place when the task ends, and stays there if the fit fails later. Fits that run at once write
+to different attempts. A member is finished if its weights match the SHA-256 in its report. Called by the estimator and
+by `members`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,17 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Finished:
-    """A finished member: its report, its weights, and the attempt that trained it."""
+    """A finished member.
+
+    Parameters
+    ----------
+    report : dict
+        See `worker.training.train_member`.
+    weights : bytes
+        Packed.
+    attempt : str
+        The call of fit that trained it.
+    """
 
     report: dict[str, Any]
     weights: bytes
@@ -38,7 +49,7 @@ class Finished:
 
 
 class Checkpoint:
-    """A folder that belongs to one fit.
+    """The folder of one fit.
 
     Parameters
     ----------
@@ -46,7 +57,7 @@ class Checkpoint:
     path : str
         On any filesystem that Hadoop knows.
     identity : dict
-        What decides the members, except the rows: plain values for JSON.
+        What the members depend on, except the rows; plain values for JSON.
 
     Raises
     ------
@@ -66,25 +77,26 @@ class Checkpoint:
         ):
             return
         try:
-            found = json.loads(files.read(identity_file))
+            other = json.loads(files.read(identity_file))
         except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; delete the folder, or set another.")
-        differing = [name for name in sorted({*found, *identity}) if found.get(name) != identity.get(name)]
+            other = None
+        if not isinstance(other, dict):
+            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; set another folder, or delete this one.")
+        differing = [name for name in sorted({*other, *identity}) if other.get(name) != identity.get(name)]
         if differing:
-            what = "; ".join(
-                f"{name} is {_short(found.get(name))} there, {_short(identity.get(name))} here" for name in differing
+            differences = "; ".join(
+                f"{name} is {_short(other.get(name))} there, {_short(identity.get(name))} here" for name in differing
             )
             raise ValueError(
-                f"checkpointDir '{path}' holds members of another fit ({what}); give another folder, or delete it."
+                f"checkpointDir '{path}' holds members of another fit ({differences}); set another folder, or delete "
+                "this one."
             )
 
     def finished(self) -> dict[int, Finished]:
-        """The finished members in the folder."""
+        """The finished members in the folder, by their numbers."""
         if not engine_of(self._spark).files.matches(f"{self._path}/attempt=*"):
             return {}
-        found: dict[int, Finished] = {}
+        finished: dict[int, Finished] = {}
         parts = self._parts()
         reported = parts.where(F.col("report").isNotNull()).select("attempt", "member", "report").collect()
         by_attempt: dict[str, dict[int, dict[str, Any]]] = {}
@@ -96,23 +108,23 @@ class Checkpoint:
             reports = {
                 member: report
                 for member, report in sorted(by_attempt[attempt].items())
-                if member not in found and "failure" not in report
+                if member not in finished and "failure" not in report
             }
             weights = collect_weights(
                 parts.where(F.col("attempt") == attempt), {member: report["size"] for member, report in reports.items()}
             )
             for member, report in reports.items():
                 if digest(weights[member]) == report["sha256"]:
-                    found[member] = Finished(report, weights[member], attempt)
-        return found
+                    finished[member] = Finished(report, weights[member], attempt)
+        return finished
 
     def check_rows(self, finished: dict[int, Finished], bagged: DataFrame) -> None:
-        """Refuse rows that differ from those that the finished members were trained on; runs a job over the rows' keys.
+        """Refuse rows that the finished members were not trained on; runs a job over the rows' keys.
 
         Raises
         ------
         ValueError
-            Names a member whose bag would differ.
+            The bag of a finished member differs; the message names the member.
         """
 
         def residue(key: str) -> Any:
@@ -122,17 +134,18 @@ class Checkpoint:
             F.count(F.lit(1)), F.sum(residue("row_key") * (F.col("copies") + 1)), F.sum(residue("content_key"))
         )
         now = {row[0]: list(row[1:]) for row in sums.collect()}
-        for member, kept in sorted(finished.items()):
-            if list(kept.report["fingerprint"]) != now.get(member):
+        for member, before in sorted(finished.items()):
+            fingerprint = list(before.report["fingerprint"])
+            if fingerprint != now.get(member):
                 raise ValueError(
                     f"checkpointDir '{self._path}' holds members of another fit (member {member} was trained on "
-                    f"{kept.report['fingerprint'][0]} rows that are not the {now.get(member, [0])[0]} of its bag now); "
-                    "give the same rows, or another folder."
+                    f"{fingerprint[0]} rows that are not the {now.get(member, [0])[0]} of its bag now); fit the same "
+                    "rows, or set another folder."
                 )
 
     def write(self, trained: DataFrame) -> None:
-        """Train, and write each member as soon as its task ends."""
-        # Version 2 of Hadoop's committer moves a task's file into place when the task ends, version 1 with the job.
+        """Train the members; the file of each is in the folder as soon as its task ends."""
+        # Hadoop's committer moves a task's file into place when the task ends (version 2) or with the job (version 1).
         writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         writer.options(**SMALL_ROW_GROUPS).parquet(f"{self._path}/attempt={self._attempt}")
 
@@ -142,15 +155,14 @@ class Checkpoint:
 
     def of(self, finished: dict[int, Finished]) -> DataFrame:
         """The rows of finished members in the folder."""
-        attempts = {kept.attempt for kept in finished.values()}
-        mine = F.lit(False)
-        for attempt in sorted(attempts):
-            members = [member for member, kept in finished.items() if kept.attempt == attempt]
-            mine = mine | ((F.col("attempt") == attempt) & F.col("member").isin(members))
-        return self._parts().where(mine)
+        chosen = F.lit(False)
+        for attempt in sorted({one.attempt for one in finished.values()}):
+            members = [member for member, one in finished.items() if one.attempt == attempt]
+            chosen = chosen | ((F.col("attempt") == attempt) & F.col("member").isin(members))
+        return self._parts().where(chosen)
 
     def _parts(self) -> DataFrame:
-        # A file that was cut short is skipped; its member is then not finished.
+        # A truncated file is skipped; its member then counts as not finished.
         reader = self._spark.read.schema(f"{TRAINED_SCHEMA}, attempt string").option("ignoreCorruptFiles", "true")
         return reader.parquet(self._path)
 

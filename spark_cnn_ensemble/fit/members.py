@@ -1,6 +1,6 @@
-"""Bags -> members on the driver: the job that trains the members of one or several models, or resumes them.
+"""Bags -> members, on the driver: the job that trains the members of one or several models.
 
-Called by the estimator.
+Members that a checkpoint holds are not trained again. Called by the estimator.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Trained:
     reports : dict of int to dict
         By member; see `worker.training.train_member`.
     weights : dict of int to bytes
-        Packed, by member; empty where the member diverged.
+        Packed, by member; empty if the member diverged.
     resumed : tuple of int
         Members that came from the checkpoint.
     sample : DataFrame
-        The out-of-bag sample: row_key, ticket, label, bytes. It can be read while the context of `training` lasts.
+        The out-of-bag sample: row_key, ticket, label, bytes. It can be read while the context of `training` is open.
     """
 
     reports: dict[int, dict[str, Any]]
@@ -52,7 +52,7 @@ class Trained:
 
     @property
     def failures(self) -> dict[int, str]:
-        """Why each of the other members diverged."""
+        """By member, why it diverged."""
         return {member: report["failure"] for member, report in sorted(self.reports.items()) if "failure" in report}
 
 
@@ -64,12 +64,24 @@ def training(
     checkpoint: Checkpoint | None,
     progress: FitProgress,
 ) -> Iterator[list[Trained]]:
-    """Train each member on its bag by each plan, except members that a checkpoint holds, which belongs to one plan.
+    """Train each member on its bag, once per plan.
 
     Parameters
     ----------
     bagged : DataFrame
         Columns `worker.bag.BAG_COLUMNS`.
+    plans : sequence of TrainingPlan
+        One per model.
+    num_members : int
+        Members of each model.
+    checkpoint : Checkpoint or None
+        Receives the members; those that it holds are not trained again. Only with a single plan.
+    progress : FitProgress
+
+    Yields
+    ------
+    list of Trained
+        In the order of the plans.
 
     Raises
     ------
@@ -82,17 +94,17 @@ def training(
         finished = {} if checkpoint is None else checkpoint.finished()
         if checkpoint is not None and finished:
             checkpoint.check_rows(finished, bagged)
-    for kept in finished.values():
-        progress.count([((0, kept.report["member"]), kept.report["history"]["accuracy"][-1])])
+    for before in finished.values():
+        progress.count([((0, before.report["member"]), before.report["history"]["accuracy"][-1])])
     missing = [member for member in range(num_members) if member not in finished]
     reports: list[dict[int, dict[str, Any]]] = [
-        {member: kept.report for member, kept in finished.items()} for _ in plans
+        {member: before.report for member, before in finished.items()} for _ in plans
     ]
-    weights = [{member: kept.weights for member, kept in finished.items()} for _ in plans]
+    weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
     with _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
         if missing:
-            found = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
-            for row in found:
+            reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
+            for row in reported:
                 reports[row["plan"]][row["member"]] = json.loads(row["report"])
             for index, of_plan in enumerate(reports):
                 sizes = {member: of_plan[member]["size"] for member in missing if member in of_plan}
@@ -118,7 +130,7 @@ def _trained(
     checkpoint: Checkpoint | None,
     progress: FitProgress,
 ) -> Iterator[DataFrame]:
-    """What the workers send for `members`; it may be read several times."""
+    """The rows that the workers send for `members`, in a frame that can be read several times."""
     train = functools.partial(train_members, plans=tuple(plans), members=tuple(members), report=progress.reporter)
     trained = bagged
     if members:
@@ -135,9 +147,9 @@ def _trained(
 
 
 def place_bags(bagged: DataFrame, members: Sequence[int], num_members: int, times: int = 1) -> DataFrame:
-    """Put the bag of `members[i]`, and nothing else, in partition i; the bags of other members are left out.
+    """Put the bag of `members[i]` alone into partition i; the bags of other members are left out.
 
-    With `times` > 1 it is also in partition i + len(members), i + 2 * len(members), ...
+    With `times` > 1 there are as many copies of it, in partitions i, i + len(members), i + 2 * len(members), ...
     """
     place = engine_of(bagged.sparkSession).place
     if len(members) == num_members:

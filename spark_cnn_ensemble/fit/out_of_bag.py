@@ -1,7 +1,7 @@
 """The out-of-bag estimate: a small job in which each member votes on the sampled rows that it did not train on.
 
-The workers sent the sample together with the members, so no row is read a second time. Whose bag held a row is not
-stored: the draw is replayed from the row's key.
+Workers send the sample together with the members, so no row is read a second time. Which bags held a row is not stored:
+the draw is replayed from the row's key. Called by the estimator.
 
 Source: L. Breiman, "Out-of-bag estimation", 1996.
 """
@@ -27,12 +27,12 @@ from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
 _MAX_BYTES = 256 << 20  # pixels of a sample, as float32
-_ROWS_PER_TASK = 100  # at least, as a task must first load the members
+_ROWS_PER_TASK = 100  # at least; with fewer, loading the members would take longer than the votes
 
 
-def sample_size(wanted: int, size: int) -> int:
-    """Rows of the sample, for images of `size` numbers each."""
-    return min(wanted, max(1, _MAX_BYTES // (4 * size)))
+def sample_size(rows: int, size: int) -> int:
+    """The number of rows in the sample: `rows`, or as many images of `size` numbers as 256 MiB hold."""
+    return min(rows, max(1, _MAX_BYTES // (4 * size)))
 
 
 def vote_on_sample(
@@ -47,6 +47,8 @@ def vote_on_sample(
     ensemble : Ensemble
     members : list of int
         The numbers that the ensemble's members have in the draw.
+    draw : Draw
+    rows : int
     soft : bool
         Whether the vote is the mean softmax.
     """
@@ -57,7 +59,7 @@ def vote_on_sample(
     tasks = max(1, min(engine_of(spark).slots, math.ceil(rows / _ROWS_PER_TASK)))
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.shared_weights.of(spark))
     with refusing_in_python():
-        found = (
+        voted = (
             sample.orderBy("ticket", "row_key", "label", "bytes")
             .limit(rows)
             .repartition(tasks)
@@ -65,12 +67,12 @@ def vote_on_sample(
             .mapInPandas(vote, OUT_OF_BAG_SCHEMA)
             .collect()
         )
-    found.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))
-    pictures = most_disputed(row["disputed"] for row in found if row["disputed"] is not None)
+    voted.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))
+    pictures = most_disputed(row["disputed"] for row in voted if row["disputed"] is not None)
     return OutOfBag(
-        labels=np.array([row["label"] for row in found], np.int64),
-        votes=np.array([row["votes"] for row in found], np.int64).reshape(len(found), len(members)),
-        predictions=np.array([row["prediction"] for row in found], np.int64),
+        labels=np.array([row["label"] for row in voted], np.int64),
+        votes=np.array([row["votes"] for row in voted], np.int64).reshape(len(voted), len(members)),
+        predictions=np.array([row["prediction"] for row in voted], np.int64),
         numClasses=ensemble.num_classes,
         disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
     )

@@ -1,6 +1,6 @@
-"""Several fits at once: param maps that draw the same bags are trained by one job.
+"""The iterator over several fits, in groups that are trained by one job each.
 
-Called by the estimator's `fitMultiple`.
+The estimator's `fitMultiple` groups the param maps that draw the same bags, and returns this iterator.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from typing import Any
 
 
 class SharedFits:
-    """The models of several fits, some of which are trained together: an iterator that threads may share.
+    """An iterator over pairs (index, model), which threads may share.
 
     Parameters
     ----------
     groups : sequence of list of int
         Indices of the fits that are trained together.
     fit : callable
-        Makes the models of a group, in its order; called once per group, when the first of its models is asked for.
+        Returns the models of a group, in its order. Called once per group, when the first of its models is requested;
+        an exception that it raises is raised for each of them.
     """
 
     def __init__(self, groups: Sequence[list[int]], fit: Callable[[list[int]], list[Any]]) -> None:
@@ -28,7 +29,7 @@ class SharedFits:
             self._groups.update(dict.fromkeys(group, (group, threading.Lock())))
         self._turns = iter(range(len(self._groups)))
         self._lock = threading.Lock()
-        self._made: dict[int, Any] = {}
+        self._results: dict[int, Any] = {}  # not yet returned: a model, or the exception of its group
 
     def __iter__(self) -> SharedFits:
         return self
@@ -38,12 +39,12 @@ class SharedFits:
             index = next(self._turns)
         group, lock = self._groups[index]
         with lock:
-            if index not in self._made:
+            if index not in self._results:
                 try:
-                    self._made.update(zip(group, self._fit(group), strict=True))
+                    self._results.update(zip(group, self._fit(group), strict=True))
                 except Exception as error:
-                    self._made.update(dict.fromkeys(group, error))  # the others would fail alike
-        made = self._made.pop(index)
-        if isinstance(made, Exception):
-            raise made
-        return index, made
+                    self._results.update(dict.fromkeys(group, error))  # the group is not tried again
+        result = self._results.pop(index)
+        if isinstance(result, Exception):
+            raise result
+        return index, result

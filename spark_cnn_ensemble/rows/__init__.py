@@ -1,1 +1,1 @@
-"""From a user's DataFrame to training rows: columns and their faults, the draw of the bags. Spark expressions only."""
+"""The way from a user's DataFrame to bagged training rows, in Spark expressions only."""

@@ -1,6 +1,8 @@
-"""The columns of a user's DataFrame, and their faults: in the schema, and row by row.
+"""The columns that fit and transform read from a user's DataFrame.
 
-Spark expressions only; a function that runs a job says so. Called by the estimator and the model.
+Here: each column checked against the schema, its values as a Spark expression, and what is wrong with each row whose
+value is unusable (its fault). Not here: keys and bags (`training_rows`). A function that runs a job says so.
+Called by the estimator and the model.
 """
 
 from __future__ import annotations
@@ -33,15 +35,27 @@ _SKIP = "; fix the row, or set handleInvalid='skip' to leave such rows out."
 
 @dataclass(frozen=True)
 class Features:
-    """A column of features: its form, its cells for the workers, and a sentence where a row is unusable (else null)."""
+    """A column of features.
+
+    Parameters
+    ----------
+    pixels : PixelFormat
+        How a cell holds an image.
+    cells : Column
+        What workers get: an array of numbers, or bytes.
+    fault : Column
+        string; what is wrong with a row's features, null where they are usable.
+    name : Column
+        string; a row's name in messages (the path of Spark's image struct), else null.
+    """
 
     pixels: PixelFormat
     cells: Column
     fault: Column
-    name: Column  # what the user knows the row by, or null
+    name: Column
 
     def content(self, cells: Column) -> Column:
-        """What identifies a row with such cells if nothing else does: the same for all types of arrays."""
+        """The cells in the form to hash: arrays of the same numbers are the same, whatever their type."""
         return cells.cast("array<float>") if self.pixels.form == "array" else cells
 
 
@@ -56,14 +70,17 @@ def field(dataset: DataFrame, name: str, param: str) -> StructField:
     Raises
     ------
     ValueError
-        There is no such column, or more than one.
+        The column is missing, or there is more than one.
     """
-    found = [entry for entry in dataset.schema.fields if entry.name == name]
-    if len(found) != 1:
-        many = "no" if not found else "more than one"
-        have = ", ".join(repr(entry.name) for entry in dataset.schema.fields)
-        raise ValueError(f"The DataFrame has {many} column '{name}' (parameter '{param}'), only {have}; set '{param}'.")
-    return found[0]
+    entries = [entry for entry in dataset.schema.fields if entry.name == name]
+    if not entries:
+        names = ", ".join(repr(entry.name) for entry in dataset.schema.fields)
+        raise ValueError(f"The DataFrame has no column '{name}' (parameter '{param}'), only {names}; set '{param}'.")
+    if len(entries) > 1:
+        raise ValueError(
+            f"The DataFrame has more than one column '{name}' (parameter '{param}'); rename one, or set '{param}'."
+        )
+    return entries[0]
 
 
 def _form(entry: StructField) -> str:
@@ -84,7 +101,7 @@ def _cells(entry: StructField) -> Column:
     cells = column(entry.name)
     kind = entry.dataType
     if isinstance(kind, VectorUDT):
-        return F.when(cells.isNotNull(), vector_to_array(cells, "float32"))  # which fails on null
+        return F.when(cells.isNotNull(), vector_to_array(cells, "float32"))  # vector_to_array fails on null
     if isinstance(kind, StructType):
         return cells["data"]
     if isinstance(kind, ArrayType) and not isinstance(kind.elementType, ByteType | ShortType):
@@ -93,7 +110,13 @@ def _cells(entry: StructField) -> Column:
 
 
 def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> Features:
-    """The features column as images of `shape` (height, width, channels)."""
+    """The features column as images of `shape` (height, width, channels).
+
+    Raises
+    ------
+    ValueError
+        The column is missing, its type cannot hold images, or its metadata has another length.
+    """
     entry = field(dataset, name, "featuresCol")
     form, cells = _form(entry), _cells(entry)
     pixels = PixelFormat(name, form, shape)
@@ -123,7 +146,11 @@ def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> F
 
 
 def cells_of_known_size(features: Features, refuse: bool) -> Column:
-    """The cells for scoring; the worker checks everything but an image's height and width, which only Spark sees."""
+    """The cells to score.
+
+    The height and width of Spark's image struct do not reach a worker, so they are checked here; the worker checks the
+    rest. Cells of another size fail the job, or are null if not `refuse`.
+    """
     if features.pixels.form != "bgr":
         return features.cells
     if not refuse:
@@ -165,7 +192,7 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
     Raises
     ------
     ValueError
-        There is no row, or its numbers are not a square.
+        No row is usable, or the numbers of the first do not make a square image with one channel.
     """
     entry = field(dataset, name, "featuresCol")
     form = _form(entry)
@@ -197,7 +224,13 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
 
 
 def first_cell(dataset: DataFrame, name: str) -> Any:
-    """The first cell of the features that is not null; runs a job over the first rows."""
+    """The first cell of the features that is not null; runs a job over the first rows.
+
+    Raises
+    ------
+    ValueError
+        All cells are null.
+    """
     cells = _cells(field(dataset, name, "featuresCol"))
     first = dataset.select(cells.alias("cell")).where("cell IS NOT NULL").head()
     if first is None:
@@ -212,12 +245,18 @@ def _no_rows(name: str) -> str:
 
 
 def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | None, int | None]:
-    """The label column as double; its class names and number of classes, if the metadata has them."""
+    """The label column as double, its class names and its number of classes; None for what the metadata does not hold.
+
+    Raises
+    ------
+    ValueError
+        The column is missing, or is not numeric.
+    """
     entry = field(dataset, name, "labelCol")
     if not isinstance(entry.dataType, NumericType):
         raise ValueError(
             f"Column '{name}' (parameter 'labelCol') is of type {entry.dataType.simpleString()}, but labels must be "
-            "class indices 0, 1, 2, ...; put a StringIndexer before, or cast the column."
+            "class indices 0, 1, 2, ...; index the labels with a StringIndexer, or cast the column."
         )
     attributes = (entry.metadata or {}).get("ml_attr", {})
     names = attributes.get("vals")
@@ -228,15 +267,15 @@ def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | Non
 
 
 def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
-    """A sentence where a label is not a class index (below `num_classes`, if given), else null."""
+    """What is wrong with a label that is not a class index (below `num_classes`, if given), else null."""
     fault = F.when(label.isNull() | F.isnan(label), F.lit("has no label")).when(
         (label < 0) | (label != F.rint(label)) | (label == math.inf),
         F.concat(F.lit("has label "), label.cast("string")),
     )
     if num_classes is not None:
         fault = fault.when(label >= num_classes, F.concat(F.lit("has label "), label.cast("string")))
-    wanted = "0, 1, 2, ..." if num_classes is None else f"0 to {num_classes - 1}"
-    return F.concat(F.lit(f"column '{name}' "), fault, F.lit(f" where a whole number {wanted} was expected"))
+    indices = "0, 1, 2, ..." if num_classes is None else f"0 to {num_classes - 1}"
+    return F.concat(F.lit(f"column '{name}' "), fault, F.lit(f" where a whole number {indices} was expected"))
 
 
 def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bool) -> int:
@@ -245,32 +284,34 @@ def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bo
     Raises
     ------
     ValueError
-        A label is not a class index and may not be skipped, there is no label, or implausibly many classes.
+        A label is not a class index and must not be skipped, no label is usable, or there are implausibly many classes.
     """
     fault = label_fault(label, name, None)
-    found = dataset.select(F.min(fault), F.max(F.when(fault.isNull(), label))).head()
-    assert found is not None
-    if found[0] is not None and not skip_invalid:
-        raise ValueError(f"A row: {found[0]}{_SKIP}")
-    if found[1] is None:
+    summary = dataset.select(F.min(fault), F.max(F.when(fault.isNull(), label))).head()
+    assert summary is not None
+    first_fault, largest = summary
+    if first_fault is not None and not skip_invalid:
+        raise ValueError(f"A row: {first_fault}{_SKIP}")
+    if largest is None:
         raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
-    if found[1] >= MAX_INFERRED_CLASSES:
+    if largest >= MAX_INFERRED_CLASSES:
         raise ValueError(
-            f"Column '{name}' (parameter 'labelCol') holds label {found[1]:.0f}; more than {MAX_INFERRED_CLASSES} "
+            f"Column '{name}' (parameter 'labelCol') holds label {largest:.0f}; more than {MAX_INFERRED_CLASSES} "
             "classes are not inferred from the data: set 'numClasses' if there are that many, or index the labels."
         )
-    return max(2, int(found[1]) + 1)
+    return max(2, int(largest) + 1)
 
 
 def weight_fault(weight: Column, name: str) -> Column:
-    """A sentence where a weight is null, negative, NaN or infinite, else null."""
+    """What is wrong with a weight that is null, negative, NaN or infinite as float32, else null."""
     bad = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight.cast("float") == math.inf)
-    said = F.concat(F.lit("has weight "), F.coalesce(weight.cast("string"), F.lit("null")))
-    return F.when(bad, F.concat(F.lit(f"column '{name}' "), said, F.lit(" where a finite number >= 0 was expected")))
+    value = F.coalesce(weight.cast("string"), F.lit("null"))
+    start, end = F.lit(f"column '{name}' has weight "), F.lit(" where a finite number >= 0 was expected")
+    return F.when(bad, F.concat(start, value, end))
 
 
 def indicator(dataset: DataFrame, name: str) -> Column:
-    """The validation indicator; null counts as false."""
+    """The boolean validation indicator; null counts as false."""
     entry = field(dataset, name, "validationIndicatorCol")
     if not isinstance(entry.dataType, BooleanType):
         raise ValueError(
@@ -292,6 +333,6 @@ def numeric(dataset: DataFrame, name: str, param: str) -> Column:
 
 
 def refusing(value: Column, fault: Column, row: Column) -> Column:
-    """`value` where `fault` is null; elsewhere the job fails with a sentence."""
+    """`value` where `fault` is null; elsewhere the job fails with a sentence that names the `row`, if it has a name."""
     sentence = F.concat(F.coalesce(F.concat(F.lit("Row "), row), F.lit("A row")), F.lit(": "), fault, F.lit(_SKIP))
     return F.when(fault.isNull(), value).otherwise(F.raise_error(sentence).cast("int"))

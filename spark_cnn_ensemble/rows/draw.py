@@ -14,12 +14,12 @@ from typing import Any, ClassVar
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-_GUESTS = 0.1  # rows in no bag that are sent to workers for the out-of-bag sample, over the rows that are sent to train
+_GUESTS = 0.1  # guests (see `Draw.guest_limit`) per row that is sent to train
 
 
 @dataclass(frozen=True)
 class Draw(ABC):
-    """A draw of the rows into bags.
+    """A draw of the rows into bags; each bagging strategy is a subclass, listed in `STRATEGIES`.
 
     Parameters
     ----------
@@ -33,13 +33,13 @@ class Draw(ABC):
     num_members: int
     seed: int
 
-    bagging: ClassVar[str]  # the value of the Param
-    meaning: ClassVar[str]  # for the Param's documentation
+    bagging: ClassVar[str]  # the strategy's name: the value of the Param bagging
+    meaning: ClassVar[str]  # for that Param's documentation
     largest_rate: ClassVar[float] = math.inf
 
     @abstractmethod
     def copies(self, key: Column, member: Column) -> Column:
-        """Times that the row of `key` is in the bag of `member`.
+        """How many times a row is in the bag of a member.
 
         Parameters
         ----------
@@ -71,17 +71,20 @@ class Draw(ABC):
 
     @property
     def guest_limit(self) -> float:
-        """Ticket below which a row in no bag is sent to a worker as a guest: few enough to cost little."""
-        in_none = 1 - self.in_any_share
-        return min(1.0, _GUESTS * self.in_bag_share * self.num_members / max(in_none, 1e-12))
+        """Ticket below which a row in no bag is sent to a worker, as a guest of the out-of-bag sample.
+
+        Guests add at most about 10 % to the rows that are sent to workers.
+        """
+        in_no_bag = 1 - self.in_any_share
+        return min(1.0, _GUESTS * self.in_bag_share * self.num_members / max(in_no_bag, 1e-12))
 
     def check(self, owner: str) -> None:
-        """Refuse a rate that this strategy cannot draw with.
+        """Refuse a rate that is too large for this strategy.
 
         Parameters
         ----------
         owner : str
-            The class whose Param it is, for the message.
+            The class that has the Param, for the message.
 
         Raises
         ------
@@ -94,14 +97,14 @@ class Draw(ABC):
             )
 
     def ticket(self, key: Column) -> Column:
-        """A number in [0, 1); the rows of the lowest tickets are the out-of-bag sample."""
+        """A uniform number in [0, 1); the rows with the lowest tickets are the out-of-bag sample."""
         return _uniform(key, F.lit(self.seed), F.lit("ticket"))
 
     def bags(self, key: Column, validates: Column, with_guests: bool) -> Column:
         """The bags that a row goes to.
 
         Validation rows go to every member. With guests, a row in no bag goes to one member if its ticket is below
-        `guest_limit`, so that it can be in the out-of-bag sample.
+        `guest_limit`; it can then be in the out-of-bag sample.
 
         Parameters
         ----------
@@ -124,7 +127,7 @@ class Draw(ABC):
         return chosen.otherwise(drawn)
 
     def identity(self) -> dict[str, Any]:
-        """What distinguishes this draw from others, as plain values; checkpoints hold it."""
+        """What distinguishes this draw from others, as plain values for JSON; checkpoints hold it."""
         return {"bagging": self.bagging, **asdict(self)}
 
     @property
@@ -132,7 +135,7 @@ class Draw(ABC):
         return F.sequence(F.lit(0), F.lit(self.num_members - 1))
 
     def _drawn(self, key: Column) -> Column:
-        """The bags that hold a row."""
+        """The bags in which a row has copies."""
         bags = F.transform(self._members, lambda member: _bag(member, self.copies(key, member)))
         return F.filter(bags, lambda bag: bag["copies"] > 0)
 
@@ -182,7 +185,7 @@ class Subsample(Draw):
 
 
 class Bootstrap(Draw):
-    """Each row is in each bag Poisson(`rate`) times: sampling with replacement, without knowing the number of rows."""
+    """Each row is in each bag Poisson(`rate`) times: sampling with replacement that needs no count of the rows."""
 
     bagging = "bootstrap"
     meaning = "each row in each bag Poisson(subsamplingRate) times (sampling with replacement)"

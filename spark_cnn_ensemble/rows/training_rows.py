@@ -1,6 +1,7 @@
-"""A user's training rows -> bagged rows, each with its keys, its bags and its ticket for the out-of-bag sample.
+"""Bagged rows from a user's training rows.
 
-Spark expressions only; called by the estimator. `worker.bag.BAG_COLUMNS` names the columns that cross to the workers.
+Each bagged row has its keys, its copies in one bag, and its ticket for the out-of-bag sample;
+`worker.bag.BAG_COLUMNS` names the columns that go to the workers. Spark expressions only. Called by the estimator.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class TrainingColumns:
     validates : Column or None
         boolean.
     identity : Column or None
-        What distinguishes a row from others, of any type.
+        The id column, of any type.
     identity_name : str or None
     """
 
@@ -93,7 +94,7 @@ def bag_rows(
     skip_invalid: bool,
     observation: Observation,
 ) -> DataFrame:
-    """A row of `worker.bag.BAG_COLUMNS` for each bag that a row is in; unusable rows fail the job or are left out.
+    """One row of `worker.bag.BAG_COLUMNS` for each bag that a row goes to; unusable rows fail the job or are left out.
 
     Parameters
     ----------
@@ -102,12 +103,12 @@ def bag_rows(
     num_classes : int
     draw : Draw
     sampled : bool
-        Whether rows are drawn into an out-of-bag sample.
+        Whether there is an out-of-bag sample.
     skip_invalid : bool
         Whether unusable rows are left out.
     observation : Observation
-        Receives, from the first job that reads the rows, how many there are: rows, skipped (faulty), unused (in no
-        bag), keys (distinct ones, estimated).
+        Receives counts from the first job that reads the rows: rows, skipped (unusable), unused (in no bag), keys
+        (distinct row keys, estimated).
     """
     keyed = _keyed_rows(dataset, columns, num_classes, skip_invalid)
     key, sound = F.col("row_key"), F.col("fault").isNull()
@@ -122,7 +123,7 @@ def bag_rows(
         F.count(F.when(sound & ~used, 1)).alias("unused"),
         F.approx_count_distinct(F.when(sound, key)).alias("keys"),
     )
-    # Hashing the pixels takes longest here, so only rows that are sent to a worker are hashed.
+    # Hashing the pixels is the slowest step here, so only rows that are sent to a worker are hashed.
     content = F.xxhash64(columns.features.content(F.col("features")), "label", "weight")
     bagged = keyed.where(sound & (F.size("bags") > 0)).drop("fault")
     bagged = bagged.withColumn("content_key", key if columns.identity is None else content)
@@ -130,7 +131,10 @@ def bag_rows(
 
 
 def explode_bags(rows: DataFrame) -> DataFrame:
-    """A row for each bag that a row is in: column bags becomes member, copies and counts_here."""
+    """One row for each bag that a row goes to; column bags becomes member, copies and counts_here.
+
+    counts_here is true in one of them, so that sums over the rows count each row once.
+    """
     others = [F.col(name) for name in rows.columns if name != "bags"]
     return rows.select(*others, F.posexplode("bags").alias("position", "bag")).select(
         *others, "bag.member", "bag.copies", (F.col("position") == 0).alias("counts_here")
@@ -152,7 +156,7 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, num_classes: int, 
         row_key = F.xxhash64(columns.identity)
         name = F.concat(F.lit(f"{columns.identity_name}="), columns.identity.cast("string"))
     fault = F.coalesce(*faults)
-    classes = label.cast("int")  # fails on numbers that 32 bits cannot hold, so it must not see a faulty label
+    classes = label.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
     return dataset.select(
         row_key.alias("row_key"),
         (F.when(fault.isNull(), classes) if skip_invalid else refusing(classes, fault, name)).alias("label"),

@@ -1,1 +1,1 @@
-"""The text matrix: one row per line, numbers with a separator between them, the label first or last."""
+"""The text matrix: a text file with one row per line, as `numpy.savetxt` writes it."""

@@ -1,7 +1,7 @@
-"""Files of text lines -> Arrow batches of rows: an executor's part of reading a text matrix.
+"""Files of text lines -> Arrow batches of rows: the executors' side of reading a text matrix.
 
-Here: which bytes of which file a task reads, whole lines from them, and rows with their ids. What a line means is in
-`lines`. Spark's workers call `read_parts`; the reader on the driver reads the first row through `blocks`.
+Here: the bytes that a task reads from the files, whole lines from them, and the rows' ids. Not here: the numbers in a
+line (`lines`). Workers call `read_parts`; on the driver, `reader` uses `blocks` for the first row.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pyarrow.fs as pafs
 from spark_cnn_ensemble.text.lines import Layout, Rows, line_fault, parse
 
 URI = re.compile(r"[A-Za-z][\w+.-]+:/")
-_LONGEST_LINE = 1 << 30  # Arrow's strings end at 2 GiB
+LONGEST_LINE = 1 << 30  # bytes; Arrow's strings end at 2 GiB
 
 
 class Span(NamedTuple):
-    """The lines of a file whose first byte lies in [start, stop): Hadoop's convention."""
+    """The lines of a file whose first byte is in [start, stop), as in Hadoop's input splits."""
 
     name: str  # the file's path below the root
     path: str
@@ -32,18 +32,26 @@ class Span(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """The files to read, and in which pieces."""
+    """What to read, and the sizes of the pieces."""
 
     root: str
-    files: list[Span]  # whole
+    files: list[Span]  # whole files
     layout: Layout
-    part: int  # bytes of the concatenated files that a task reads
+    part: int  # bytes per task, of the files seen as concatenated
     read: int  # bytes requested from the filesystem at once
     block: int  # bytes parsed at once into an Arrow batch
 
 
 def read_parts(batches: Iterable[pa.RecordBatch], matrix: Matrix) -> Iterator[pa.RecordBatch]:
-    """The rows of each part whose number is in the only column of `batches`."""
+    """The rows of the parts whose numbers are in the only column of `batches`.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file is not on this host.
+    ValueError
+        A line is malformed; the message names the file and the line.
+    """
     filesystem = filesystem_of(matrix.root)[0]
     for batch in batches:
         for part in batch.column(0).to_pylist():
@@ -52,14 +60,14 @@ def read_parts(batches: Iterable[pa.RecordBatch], matrix: Matrix) -> Iterator[pa
 
 
 def spans(files: list[Span], start: int, stop: int) -> list[Span]:
-    """The pieces of `files`, seen as concatenated, that lie in [start, stop)."""
-    found, before = [], 0
+    """The pieces of `files`, seen as concatenated, that are in [start, stop)."""
+    pieces, before = [], 0
     for file in files:
         span = file._replace(start=max(0, start - before), stop=min(file.stop, stop - before))
         if span.start < span.stop:
-            found.append(span)
+            pieces.append(span)
         before += file.stop
-    return found
+    return pieces
 
 
 def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[pa.RecordBatch]:
@@ -79,6 +87,13 @@ def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[p
 
 
 def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
+    """The filesystem of a local path or a URI, and the path on it.
+
+    Raises
+    ------
+    ValueError
+        pyarrow has no filesystem for the URI.
+    """
     if not URI.match(root):
         return pafs.LocalFileSystem(), root
     try:
@@ -91,12 +106,12 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:
-    """Bytes from `start` on, and their number up to the end of the line that holds byte ``start + size - 1``."""
+    """The bytes from `start`, and their number up to the end of the line that has byte ``start + size - 1``."""
     handle.seek(start)
-    data = handle.read(size + (1 << 16))  # so that a second read for the last line is seldom needed
+    data = handle.read(size + (1 << 16))  # enough to seldom need a second read for the last line
     end = data.find(b"\n", size - 1) + 1
     while not end:
-        if len(data) > _LONGEST_LINE:
+        if len(data) > LONGEST_LINE:
             raise ValueError(f"The line at byte {start} is longer than 1 GiB; give a file of text lines.")
         more = handle.read(len(data))
         if not more:
@@ -108,7 +123,7 @@ def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:
 
 
 def blocks(handle: Any, start: int, stop: int, read: int, block: int) -> Iterator[tuple[int, bytes]]:
-    """Lines whose first byte lies in [start, stop), about `block` bytes at a time, each block with its offset."""
+    """The lines whose first byte is in [start, stop), in blocks of about `block` bytes, each with its offset."""
     if start:
         start += _whole_lines(handle, start - 1, 1)[1] - 1
     while start < stop:
@@ -142,7 +157,7 @@ def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch
 
 
 def _first_fault(handle: Any, name: str, offset: int, block: bytes, matrix: Matrix) -> str:
-    """Which line of a refused block is malformed, and why; slow, and only used on the way to an error."""
+    """A sentence that names the malformed line of a block, and its fault; slow, and used only for an error."""
     number = 1
     handle.seek(0)
     for start in range(0, offset, matrix.read):

@@ -1,6 +1,6 @@
 """Lines of text -> rows of numbers.
 
-No file is opened here. Executors call it through `files`; the reader checks the first row with it.
+No file is opened here. Called by `files` on executors; `reader` checks the first row with `line_fault`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ import pyarrow.compute as pc
 
 
 class Layout(NamedTuple):
-    """The columns of a line."""
+    """What the numbers of a line are."""
 
-    columns: int
+    columns: int  # numbers per line, the label among them
     sep: str
-    label: str | None
-    scale: float
+    label: str | None  # "first", "last" or None
+    scale: float  # factor for the features
 
     @property
     def label_at(self) -> int | None:
+        """Index of the label in a line."""
         return {"first": 0, "last": self.columns - 1, None: None}[self.label]
 
 
 class Rows(NamedTuple):
+    """The numbers of a block of lines."""
+
     values: np.ndarray  # float32 (rows, columns), the label among them
     labels: np.ndarray | None  # float64 (rows,)
-    starts: np.ndarray  # int64 (rows,): each line's first byte, from the block's
+    starts: np.ndarray  # int64 (rows,): the offset in the block of each line's first byte
 
 
 def parse(block: bytes, layout: Layout) -> Rows | None:
-    """The rows of whole lines, without blank ones; None if a line is malformed."""
+    """The rows of a block of whole lines, blank lines left out; None if a line is malformed."""
     if not block.endswith(b"\n"):
         block += b"\n"
     rows = parse_fixed_width(block, layout)
@@ -49,6 +52,15 @@ def parse(block: bytes, layout: Layout) -> Rows | None:
 
 
 def parse_any(block: bytes, layout: Layout, tidy: bool) -> Rows | None:
+    """The rows of a block that ends with a line end; None if a line has another number of columns.
+
+    With `tidy`, spaces around a number and a plus before it are accepted, and lines of spaces are blank.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        A token is not a number.
+    """
     offsets = pa.array([0, len(block) - 1], pa.int32()).buffers()[1]
     text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(block)])
     lines = pc.split_pattern(text, "\n").values
@@ -72,7 +84,7 @@ def parse_any(block: bytes, layout: Layout, tidy: bool) -> Rows | None:
     return Rows(values, labels, starts)
 
 
-# A number from 0 to 9999999 of up to seven digits, as '%.18e' writes it, and the byte that follows.
+# A number from 0 to 9999999 with at most seven digits, as '%.18e' writes it, with the byte after it.
 _CELL = np.dtype(
     {
         "names": ["a", "b", "c", "d", "zeros", "zeros2", "e", "exponent", "after"],
@@ -83,7 +95,7 @@ _CELL = np.dtype(
 
 @functools.cache
 def _pairs() -> dict[str, np.ndarray]:
-    """The value of two characters, by their 16 bits; NaN where they cannot be part of such a number."""
+    """For each part of a `_CELL`, the value of two characters by their 16 bits; NaN if they cannot be there."""
     tables = {name: np.full(1 << 16, np.nan, np.float32) for name in ("a", "b", "c", "d", "exponent")}
     for i in range(100):
         two = int.from_bytes(b"%02d" % i, "little")
@@ -96,9 +108,9 @@ def _pairs() -> dict[str, np.ndarray]:
 
 
 def parse_fixed_width(block: bytes, layout: Layout) -> Rows | None:
-    """The result of `parse_any`, five times as fast, for savetxt's lines of small integers; None for others.
+    """The result of `parse_any`, five times as fast, for small integers as savetxt writes them; None for other lines.
 
-    Digits and power of ten are exact in float32, so their quotient is the correctly rounded number.
+    The digits and the power of ten are exact in float32, so their quotient is the correctly rounded number.
     """
     width = _CELL.itemsize * layout.columns
     if len(layout.sep.encode()) != 1 or len(block) % width:
@@ -122,7 +134,7 @@ def parse_fixed_width(block: bytes, layout: Layout) -> Rows | None:
 
 
 def line_fault(line: bytes, layout: Layout) -> str | None:
-    """What is wrong with a line, in words."""
+    """What is wrong with a line, for a message; None if nothing is."""
     if not line.strip():
         return None
     tokens = line.decode(errors="replace").rstrip("\r\n").split(layout.sep)

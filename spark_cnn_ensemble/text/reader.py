@@ -1,7 +1,8 @@
-"""The text matrix's reader, on the driver: it lists the files, checks the first row, and divides the bytes among tasks.
+"""The driver's side of reading a text matrix.
 
-What a task does is in `files` and `lines`. Parsing in Python is faster than Spark's own expressions, and knows each
-line's place in its file, from which the row's id is made. Users import `read_text_matrix` from `datasets`.
+Here: the list of files, the checks of the arguments and of the first row, and how the bytes are divided among tasks.
+What a task does is in `files` and `lines`. Parsing in Python is faster than Spark's own expressions; it also knows each
+line's place in its file, which gives the row's id. Users import `read_text_matrix` from `datasets`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["read_text_matrix"]
 
-_CHUNK_BYTES = 64 << 20  # text in one Spark partition, at most
-_LOCAL_CHUNK_BYTES = 256 << 20  # where all slots are known: each partition costs 0.1 s, whatever it holds
-_READ_BYTES = 4 << 20  # requested from the filesystem at once
-_BLOCK_BYTES = 1 << 20  # parsed at once into one Arrow batch; 1 MiB of text and its numbers fit a core's cache
-_BYTES_PER_ROW = 64  # of text for each row of the range, see below; Spark takes one for 6 bytes
+CHUNK_BYTES = 64 << 20  # of text per Spark partition, at most
+LOCAL_CHUNK_BYTES = 256 << 20  # the same for a local session, whose slots cannot grow; a partition costs about 0.1 s
+READ_BYTES = 4 << 20  # requested from the filesystem at once
+BLOCK_BYTES = 1 << 20  # parsed at once into one Arrow batch; 1 MiB of text and its numbers fit a core's cache
+_BYTES_PER_ROW = 64  # of text per row of the range in `read_text_matrix`; Spark estimates 6 bytes per such row
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
@@ -44,47 +45,48 @@ def read_text_matrix(
     sep: str = " ",
     scale: float = 1.0,
 ) -> DataFrame:
-    r"""Read text matrices into a data frame, lazily: before an action, files are listed and the first line is read.
+    r"""Read a text matrix into a DataFrame: one row per line, numbers with a separator between them.
 
-    Blank lines are skipped; CRLF line ends, a last line without an end, spaces around a number and a plus
-    before it are accepted; `nan` and `inf` are numbers. A selection of columns still parses whole lines.
+    The call lists the files and reads the first line; the rest is read by Spark's actions. Blank lines are skipped.
+    CRLF line ends, a last line without an end, spaces around a number and a plus before it are accepted. `nan` and
+    `inf` are numbers. Selecting columns does not save time, as whole lines are parsed.
 
     Parameters
     ----------
     spark : SparkSession
-        The session to read with.
     path : str or os.PathLike
-        A file, or a folder with files at any depth; names that start with ``_`` or ``.`` are left out. A path
-        without a scheme is on the local disk of the driver and of every executor, whatever Spark's default
-        filesystem is. URIs are opened by pyarrow: ``file``, ``hdfs``, ``s3`` (also as ``s3a``), ``gs``.
+        A file, or a folder with files at any depth. Names that start with ``_`` or ``.`` are left out. A path without
+        a scheme is on the local disk of the driver and of each executor, whatever Spark's default filesystem is. URIs
+        are opened by pyarrow: ``file``, ``hdfs``, ``s3`` (also written ``s3a``), ``gs``.
     label : {"last", "first", None}
-        Which number of a line is its label; None: none is.
+        Position of the label in a line; None if lines have no label.
     sep : str
-        What stands between two numbers, such as ``" "``, ``","`` or ``"\t"``.
+        The separator between two numbers, such as ``" "``, ``","`` or ``"\t"``.
     scale : float
-        Features are multiplied by it, in float32.
+        Factor for the features, applied in float32.
 
     Returns
     -------
     DataFrame
-        ``id`` bigint, ``features`` array<float>, ``label`` int (absent if `label` is None), without nulls.
-        ``id`` is made of the file's path below `path` and of the line's place in it: the same wherever the
-        folder stands and however the files are cut for reading, another for each copy of a row.
+        Columns ``id`` bigint, ``features`` array<float> and ``label`` int (absent if `label` is None), without nulls.
+        ``id`` is computed from the file's path below `path` and from the line's offset in the file. It does not depend
+        on where the folder is or how the files are divided among tasks. Copies of a row have different ids.
 
     Raises
     ------
     FileNotFoundError
-        If nothing is at `path`.
+        Nothing is at `path`.
     ValueError
-        If an argument is out of range, there is no row to read, or a line is malformed: another number of
-        columns than in the first line, a token that is not a number, a label that is not a whole number.
-        Past the first line this is raised on an executor, and stands in the text of Spark's exception.
+        An argument is out of range, no row can be read, or a line is malformed: its number of columns differs
+        from the first line's, a token is not a number, or a label is not a whole number. After the first line, an
+        executor raises this, and the message is inside Spark's exception.
 
     Examples
     --------
-    >>> with open("two.csv", "w") as file:
+    >>> from spark_cnn_ensemble.datasets import read_text_matrix
+    >>> with open(f"{folder}/two.csv", "w") as file:
     ...     _ = file.write("7,0,128,255,0\n3,9,9,9,9\n")
-    >>> read_text_matrix(spark, "two.csv", label="first", sep=",").select("features", "label").show()
+    >>> read_text_matrix(spark, f"{folder}/two.csv", label="first", sep=",").select("features", "label").show()
     +--------------------+-----+
     |            features|label|
     +--------------------+-----+
@@ -94,31 +96,42 @@ def read_text_matrix(
     """
     engine = engine_of(spark)
     # On a cluster, executors may still join.
-    chunk = _LOCAL_CHUNK_BYTES if engine.is_local else _CHUNK_BYTES
-    matrix, count = _plan(path, label, sep, scale, max(1, engine.slots), chunk)
-    # Spark estimates the frame's size from the number of rows in the range. With one row per part it would take any
-    # text for small enough to broadcast in a join, so each part has one row per few bytes; the first stands for it.
+    chunk = LOCAL_CHUNK_BYTES if engine.is_local else CHUNK_BYTES
+    matrix, count = plan_parts(path, label, sep, scale, max(1, engine.slots), chunk)
+    # Spark estimates the frame's size from the number of rows in the range. With one row per part, it would find any
+    # text small enough to broadcast in a join. So the range has many rows per part, and the filter keeps the first.
     rows = math.ceil(matrix.part / _BYTES_PER_ROW)
     parts = (
         spark.range(0, count * rows, 1, count).where(F.col("id") % rows == 0).select((F.col("id") / rows).cast("int"))
     )
-    return parts.mapInArrow(functools.partial(read_parts, matrix=matrix), _schema(label))
+    return parts.mapInArrow(functools.partial(read_parts, matrix=matrix), schema_of(label))
 
 
-def _schema(label: str | None) -> StructType:
-    # Without nulls, Spark copies arrays some 8 % faster.
+def schema_of(label: str | None) -> StructType:
+    """The schema of the rows for a position of the label."""
+    # Spark copies arrays that cannot hold nulls about 8 % faster.
     schema = StructType().add("id", LongType(), False).add("features", ArrayType(FloatType(), False), False)
     return schema if label is None else schema.add("label", IntegerType(), False)
 
 
-def _plan(
+def plan_parts(
     path: str | os.PathLike[str], label: str | None, sep: str, scale: float, slots: int, chunk: int
 ) -> tuple[Matrix, int]:
-    """The files to read and the number of parts, after the arguments and the first row are checked."""
+    """What to read and the number of parts, after a check of the arguments and of the first row.
+
+    Parameters
+    ----------
+    path, label, sep, scale
+        See `read_text_matrix`.
+    slots : int
+        Tasks that run at once.
+    chunk : int
+        Bytes per part, at most.
+    """
     if label not in ("last", "first", None):
         raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
     if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n-]", sep):
-        raise ValueError(f"sep must be text without letters, digits, '_+-.' and line ends, not {sep!r}.")
+        raise ValueError(f"sep must be text without letters, digits, '_+-.' or line ends, not {sep!r}.")
     if not isinstance(scale, Real) or not _SMALLEST <= abs(scale) <= _LARGEST:
         raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
     root = os.fspath(path)
@@ -131,12 +144,12 @@ def _plan(
     if fault := line_fault(line, layout):
         raise ValueError(f"{name}, first row: {fault}; fix or remove it, or set sep and label to match.")
     total = sum(file.stop for file in files)
-    part = _part_bytes(total, slots, chunk, _READ_BYTES)
-    return Matrix(root, files, layout, part, _READ_BYTES, _BLOCK_BYTES), math.ceil(total / part)
+    part = part_bytes(total, slots, chunk, READ_BYTES)
+    return Matrix(root, files, layout, part, READ_BYTES, BLOCK_BYTES), math.ceil(total / part)
 
 
 def _list_files(root: str) -> list[Span]:
-    """The files at or below `root` that are not empty, sorted by name, each as one whole range."""
+    """The files at or below `root` that are not empty, sorted by name, each as one whole span."""
     filesystem, base = filesystem_of(root)
     info = filesystem.get_file_info(base)
     if info.type == pafs.FileType.NotFound:
@@ -154,19 +167,21 @@ def _list_files(root: str) -> list[Span]:
 
 
 def _first_row(root: str, files: list[Span]) -> tuple[str, bytes]:
+    """The first line that is not blank, with its file's name."""
     filesystem = filesystem_of(root)[0]
     for file in files:
         with filesystem.open_input_file(file.path) as handle:
-            for _, block in blocks(handle, 0, file.stop, _READ_BYTES, 1):
+            for _, block in blocks(handle, 0, file.stop, READ_BYTES, 1):
                 if block.strip():
                     return file.name, block
     raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
 
 
-def _part_bytes(total: int, slots: int, chunk: int, read: int) -> int:
-    """The size of equal parts: at most `chunk` bytes, and as many parts as keep all `slots` busy to the end.
+def part_bytes(total: int, slots: int, chunk: int, read: int) -> int:
+    """The size of equal parts of `total` bytes.
 
-    There are fewer parts than slots where there are fewer than `read` bytes for each.
+    A part has at most `chunk` bytes. The number of parts is a multiple of `slots`, so that all slots are busy to the
+    end, unless parts would have fewer than `read` bytes.
     """
     count = min(math.ceil(math.ceil(total / chunk) / slots) * slots, math.ceil(total / read))
     return math.ceil(total / count)

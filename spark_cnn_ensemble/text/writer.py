@@ -1,4 +1,7 @@
-"""The text matrix's writer: byte for byte what `numpy.savetxt` writes, at many times its speed."""
+"""Writing a text matrix: byte for byte what `numpy.savetxt` writes, but many times as fast.
+
+Users import `write_text_matrix` from `datasets`.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from spark_cnn_ensemble.text.arrays import check_images, check_labels
 
-_WIDTH = 25  # bytes of a non-negative number in '%.18e' with a two-digit exponent, and of its separator
+_WIDTH = 25  # bytes of a non-negative number as '%.18e' with a two-digit exponent, with its separator
 
 
 def write_text_matrix(
@@ -22,13 +25,13 @@ def write_text_matrix(
     """Write images and labels as text, byte for byte as ``numpy.savetxt(file, numpy.column_stack(...))``.
 
     Each number is written as ``'%.18e'``, with one space between two numbers and one row per line: 25 bytes per
-    number, so that MNIST's 60,000 rows make 1.178 GB. Each copy is a file of its own, ``part-00000.txt`` and
-    so on, which gets this name only when it is whole.
+    number, so MNIST's 60,000 rows take 1.178 GB. Each copy of the matrix is a file, ``part-00000.txt`` and so on. A
+    file has this name only once it is complete.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A local folder; made if absent, and refused unless empty.
+        A local folder, which must be empty; it is created if it does not exist.
     x : array_like, shape (rows, ...)
         Real numbers; each row is flattened in C order.
     y : array_like, shape (rows,)
@@ -36,18 +39,20 @@ def write_text_matrix(
     copies : int
         How many times the whole matrix is written.
     label : {"last", "first"}
-        Where the label stands in a line.
+        Position of the label in a line.
 
     Raises
     ------
     ValueError
-        If the arrays do not fit together, an argument is out of range, the folder is not empty or its disk
-        has too little room.
+        The arrays do not fit together, an argument is out of range, the folder is not empty, or its disk has too
+        little space.
 
     Examples
     --------
-    >>> write_text_matrix("digits", *load_digits()[1])
-    >>> read_text_matrix(spark, "digits").count()
+    >>> from spark_cnn_ensemble.datasets import load_digits, read_text_matrix, write_text_matrix
+    >>> _, (x_test, y_test) = load_digits()
+    >>> write_text_matrix(f"{folder}/digits", x_test, y_test)
+    >>> read_text_matrix(spark, f"{folder}/digits").count()
     360
     """
     images = check_images(x)
@@ -83,7 +88,7 @@ def write_text_matrix(
 
 
 def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) -> None:
-    step = max(1, (1 << 21) // (_WIDTH * (pixels.shape[1] + 1)))  # 2 MiB of text stay in a core's cache
+    step = max(1, (1 << 21) // (_WIDTH * (pixels.shape[1] + 1)))  # 2 MiB of text fit a core's cache
     with open(path, "wb") as file:
         for start in range(0, len(pixels), step):
             parts = [pixels[start : start + step], labels[start : start + step, None]]
@@ -96,7 +101,7 @@ def _write_rows(path: Path, pixels: np.ndarray, labels: np.ndarray, label: str) 
 
 
 def _text_by_table(rows: np.ndarray) -> np.ndarray | None:
-    """What `savetxt` writes for finite, non-negative numbers with few distinct values; None for others."""
+    """What `savetxt` writes for finite, non-negative numbers with few distinct values; None for other numbers."""
     if np.signbit(rows).any() or not np.isfinite(rows).all():
         return None
     top = rows.max()
@@ -118,6 +123,6 @@ def _whole_numbers_text(count: int) -> np.ndarray | None:
 
 
 def _text_of(values: np.ndarray) -> np.ndarray | None:
-    """Each number's text and a space, as an array of fixed-width cells; None if one needs another width."""
+    """Each number's text with a space after it, as an array of fixed-width cells; None if the width of one differs."""
     text = b"".join(b"%.18e " % value for value in values.tolist())
     return np.frombuffer(text, f"V{_WIDTH}") if len(text) == _WIDTH * len(values) else None

@@ -1,14 +1,14 @@
-"""The engine of a classic session: slots, files, sharing weights, placing, keeping, watching jobs."""
+"""The engine for a classic session does what `Engine` says: files, weights, placing, keeping, jobs, values of workers."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 
 import pandas as pd
 import pytest
 from pyspark.sql import functions as F
+from support.drivers import wait_until
+from support.processes import output_of, start_python
 
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.errors import reason
@@ -19,12 +19,7 @@ def engine(spark):
     return engine_of(spark)
 
 
-@pytest.fixture
-def files(engine):
-    return engine.files
-
-
-def test_a_local_session_is_known_with_its_slots(spark, engine):
+def test_a_local_session_has_known_slots(spark, engine):
     assert (engine.slots, engine.is_local, engine.master) == (2, True, "local[2]")
     assert engine.application == engine_of(spark).application
 
@@ -37,67 +32,97 @@ def test_a_connect_session_is_refused_in_a_sentence():
 
 @pytest.mark.spark
 def test_a_local_session_starts_its_workers_with_the_drivers_python(tmp_path):
-    code = """
-import sys
-from pyspark.sql import SparkSession
-from pyspark.sql.functions import udf
-from spark_cnn_ensemble.engine import engine_of
-spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
-engine_of(spark)
-found = spark.range(1).select(udf(lambda _: __import__("sys").executable)("id")).head()[0]
-print(found == sys.executable)
-"""
-    environment = {name: value for name, value in os.environ.items() if name != "PYSPARK_PYTHON"}
-    # A python3 that is none: Spark would take the first of PATH.
+    # Without the engine, Spark would start the python3 of PATH, which here is a script that fails.
     (tmp_path / "python3").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "python3").chmod(0o755)
-    environment["PATH"] = f"{tmp_path}{os.pathsep}{environment['PATH']}"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.stdout.split() == ["True"], done.stderr[-2000:]
+    path = f"PATH={tmp_path}{os.pathsep}{os.environ['PATH']}"
+    process = start_python(
+        """
+        import sys
+        from pyspark.sql import SparkSession
+        from pyspark.sql.functions import udf
+        from spark_cnn_ensemble.engine import engine_of
+        spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+        engine_of(spark)
+        used = spark.range(1).select(udf(lambda _: __import__("sys").executable)("id")).head()[0]
+        print(used == sys.executable)
+        """,
+        before=["env", "-u", "PYSPARK_PYTHON", path],
+    )
+    assert output_of(process) == ["True"]
 
 
-def test_files_are_written_once_and_read(files, tmp_path):
-    path = f"{tmp_path}/folder/text.json"
+# Files
+
+
+@pytest.fixture
+def files(engine):
+    return engine.files
+
+
+@pytest.fixture(params=["a local path", "viewfs"])
+def folder(request, spark, tmp_path):
+    """A path or URI of the folder `tmp_path`."""
+    if request.param == "viewfs":
+        configuration = spark.sparkContext._jsc.hadoopConfiguration()
+        configuration.set(f"fs.viewfs.mounttable.{tmp_path.name}.link./data", tmp_path.as_uri())
+        return f"viewfs://{tmp_path.name}/data"
+    return str(tmp_path)
+
+
+def test_a_file_is_written_once_and_read(files, folder, tmp_path):
+    path = f"{folder}/inner/text.json"
     assert not files.exists(path)
     assert files.write_new(path, "größe")
     assert not files.write_new(path, "another")
     assert files.exists(path)
     assert files.read(path) == "größe"
-    assert [file.name for file in (tmp_path / "folder").iterdir() if not file.name.startswith(".")] == ["text.json"]
+    assert [file.name for file in (tmp_path / "inner").iterdir() if not file.name.startswith(".")] == ["text.json"]
 
 
-def test_a_file_that_does_not_match_its_checksum_is_refused(files, tmp_path):
-    files.write_new(f"{tmp_path}/text", "one")
+def test_a_file_that_does_not_match_its_checksum_is_refused(files, folder, tmp_path):
+    files.write_new(f"{folder}/text", "one")
     (tmp_path / "text").write_text("two")
     with pytest.raises(ValueError, match="does not match its checksum"):
-        files.read(f"{tmp_path}/text")
+        files.read(f"{folder}/text")
 
 
-def test_folders_are_matched_renamed_and_deleted(files, tmp_path):
+def test_a_file_that_is_not_text_is_refused(files, folder, tmp_path):
+    (tmp_path / "text").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError):
+        files.read(f"{folder}/text")
+
+
+def test_folders_are_matched_renamed_and_deleted(files, folder, tmp_path):
     (tmp_path / "attempt=1" / "inside").mkdir(parents=True)
-    assert files.matches(f"{tmp_path}/attempt=*")
-    assert not files.matches(f"{tmp_path}/other=*")
-    files.rename(f"{tmp_path}/attempt=1", f"{tmp_path}/moved")
-    assert files.exists(f"{tmp_path}/moved/inside")
-    files.delete(f"{tmp_path}/moved")
-    files.delete(f"{tmp_path}/moved")  # nothing is there: nothing happens
+    assert files.matches(f"{folder}/attempt=*")
+    assert not files.matches(f"{folder}/other=*")
+    files.rename(f"{folder}/attempt=1", f"{folder}/moved")
+    assert files.exists(f"{folder}/moved/inside")
+    assert not files.exists(f"{folder}/attempt=1")
+    files.delete(f"{folder}/moved")
+    files.delete(f"{folder}/moved")  # does nothing, since nothing is there
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rename_that_the_filesystem_refuses_raises(files, tmp_path):
+def test_a_rename_that_the_filesystem_refuses_raises(files, folder):
     with pytest.raises(Exception, match="missing"):
-        files.rename(f"{tmp_path}/missing", f"{tmp_path}/target")
+        files.rename(f"{folder}/missing", f"{folder}/target")
+
+
+# Rows and weights
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 40])
 def test_rows_are_placed_into_the_partitions_that_they_name(spark, engine, count):
-    rows = spark.range(200).select("id", (F.col("id") % count).cast("int").alias("wanted"))
-    placed = engine.place(rows, F.col("wanted"), count).select("wanted", F.spark_partition_id().alias("found"))
-    assert placed.where("wanted != found").count() == 0
+    rows = spark.range(200).select("id", (F.col("id") % count).cast("int").alias("named"))
+    placed = engine.place(rows, F.col("named"), count).select("named", F.spark_partition_id().alias("actual"))
+    assert placed.count() == 200
+    assert placed.where("named != actual").count() == 0
     assert placed.rdd.getNumPartitions() == count
 
 
-def test_a_frame_is_computed_once_while_it_is_kept(spark, engine):
+def test_a_frame_is_computed_once_while_it_is_kept_and_then_released(spark, engine):
     computed = spark.sparkContext.accumulator(0)
 
     def count(frames):
@@ -109,6 +134,12 @@ def test_a_frame_is_computed_once_while_it_is_kept(spark, engine):
         assert kept.count() == kept.count() == 10
         assert kept.storageLevel.useDisk and not kept.storageLevel.useMemory
     assert computed.value == 10
+    assert not kept.is_cached
+
+
+def test_a_kept_frame_is_released_after_an_error(spark, engine):
+    with pytest.raises(ZeroDivisionError), engine.keep(spark.range(10)) as kept:
+        raise ZeroDivisionError
     assert not kept.is_cached
 
 
@@ -138,16 +169,18 @@ def test_shared_weights_reach_the_workers(spark, engine):
     assert [bytes(row["bytes"]) for row in rows] == weights
 
 
-def test_jobs_inside_a_watch_are_counted(spark, engine):
+# Jobs
+
+
+def test_tasks_of_jobs_inside_a_watch_are_counted(spark, engine):
     watch = engine.watch_jobs()
     watch.start()
     spark.range(0, 100, 1, 3).collect()
-    time.sleep(1)  # the status tracker lags behind
-    tasks = watch.tasks()
+    wait_until(lambda: watch.tasks() == [(3, 3)])  # Spark's status tracker lags
     watch.stop(cancel=False)
     spark.range(0, 100, 1, 5).collect()
     time.sleep(1)
-    assert tasks == watch.tasks() == [(3, 3)]
+    assert watch.tasks() == [(3, 3)]
 
 
 def test_jobs_inside_a_watch_are_cancelled(spark, engine):
@@ -159,13 +192,16 @@ def test_jobs_inside_a_watch_are_cancelled(spark, engine):
             time.sleep(60)
             yield frame
 
-    begun = time.monotonic()
+    start = time.monotonic()
     timer = threading.Timer(3, watch.stop, [True])
     timer.start()
     with pytest.raises(Exception, match="cancel"):
         spark.range(2).mapInPandas(sleep, "id long").collect()
     timer.join()
-    assert time.monotonic() - begun < 40
+    assert time.monotonic() - start < 40
+
+
+# Errors
 
 
 def test_the_reason_of_an_error_is_one_line_without_codes(spark):

@@ -1,4 +1,4 @@
-"""The draw of the bags, one class per strategy: copies, bags and shares agree, and can be replayed."""
+"""A draw of the bags by itself, without fits: copies, bags, shares and tickets agree, for every strategy."""
 
 import math
 
@@ -20,14 +20,14 @@ DRAWS = [
 
 
 def copies_of(spark, draw):
-    """Copies of each row in each bag, (rows, members)."""
+    """The copies of each row in each bag, shape (rows, members)."""
     key = F.xxhash64("id")
     columns = [draw.copies(key, F.lit(member)).alias(str(member)) for member in range(draw.num_members)]
     return spark.range(ROWS).select("id", *columns).orderBy("id").drop("id").toPandas().to_numpy()
 
 
 def bags_of(spark, draw, validates=False, with_guests=False):
-    """For each row its ticket, and the copies by member of the bags that it goes to."""
+    """For each row its ticket and {member: copies} of the bags that it goes to."""
     key = F.xxhash64("id")
     bags = draw.bags(key, F.lit(validates), with_guests)
     rows = spark.range(ROWS).select("id", draw.ticket(key).alias("ticket"), bags.alias("bags")).orderBy("id").collect()
@@ -39,6 +39,25 @@ def test_the_bags_of_a_row_are_those_in_which_it_has_copies(spark, draw):
     copies = copies_of(spark, draw)
     bags = [bags for _, bags in bags_of(spark, draw)]
     assert bags == [{member: n for member, n in enumerate(row) if n} for row in copies.tolist()]
+
+
+def test_disjoint_bags_hold_each_row_once(spark):
+    assert (copies_of(spark, Disjoint(1.0, 4, 5)).sum(axis=1) == 1).all()
+
+
+def test_only_bootstrap_bags_hold_a_row_several_times(spark):
+    assert copies_of(spark, Subsample(0.9, 3, 5)).max() == 1
+    copies = copies_of(spark, Bootstrap(1.5, 3, 5))
+    poisson = [math.exp(-1.5) * 1.5**n / math.factorial(n) for n in range(5)]
+    assert np.allclose([(copies == n).mean() for n in range(5)], poisson, atol=5 / math.sqrt(copies.size))
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_a_draw_can_be_replayed_on_other_partitions_and_in_another_order(spark, draw):
+    key = F.xxhash64("id")
+    rows = spark.range(ROWS - 1, -1, -1, 7).select("id", draw.bags(key, F.lit(False), True).alias("bags"))
+    again = [{bag["member"]: bag["copies"] for bag in row["bags"]} for row in rows.orderBy("id").collect()]
+    assert again == [bags for _, bags in bags_of(spark, draw, with_guests=True)]
 
 
 @pytest.mark.parametrize("draw", DRAWS)
@@ -110,6 +129,6 @@ def test_a_rate_past_the_largest_is_refused(draw, largest):
     )
 
 
-@pytest.mark.parametrize("draw", [Disjoint(7.0, 3, 0), Subsample(1.0, 3, 0), Bootstrap(100.0, 3, 0)])
+@pytest.mark.parametrize("draw", [Disjoint(7.0, 3, 0), Subsample(1.0, 3, 0), Bootstrap(100.0, 3, 0)], ids=STRATEGIES)
 def test_a_rate_within_the_limit_is_accepted(draw):
     draw.check("Classifier")

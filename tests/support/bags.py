@@ -52,7 +52,7 @@ def none_of(rows):
 
 
 def bag_of(training, validation=None, member=0):
-    """A bag of these training rows, and by default of no validation rows."""
+    """A bag of these training rows; without validation rows by default."""
     return Bag(member, training, none_of(training) if validation is None else validation, 0)
 
 

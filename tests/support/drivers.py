@@ -1,4 +1,4 @@
-"""Drivers in processes of their own, their workers, and checkpoints seen from outside."""
+"""Spark drivers in processes of their own, their Python workers, and the outcome of a fit as plain values."""
 
 import contextlib
 import json
@@ -9,23 +9,21 @@ import sys
 import time
 from pathlib import Path
 
-from support.classifiers import small  # noqa: F401 - drivers evaluate expressions with the names of this module
+from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.cli import main
+from support.classifiers import small
 from support.members import digests
 
 TESTS = Path(__file__).parent.parent
 
-
 QUICK = {"bagging": "subsample", "subsamplingRate": 0.3, "numMembers": 4, "oobSampleSize": 200, "verbose": 0}
+SLOW = {**QUICK, "epochs": 400, "verbose": 1}  # seconds per member, so that a process can be killed in the middle
+
+TIMEOUT = 120  # seconds; what takes longer hangs
 
 
-SLOW = {**QUICK, "epochs": 400, "verbose": 1}  # seconds a member: time enough to be killed in the middle
-
-
-IN_TIME = 120  # seconds; what takes longer hangs
-
-
-def told(model):
-    """What must be the same, and how it came about, as JSON has it."""
+def outcome(model):
+    """What a fit gave, and how: plain values as JSON has them."""
     summary = model.summary
     votes = summary.outOfBag
     return json.loads(
@@ -40,70 +38,126 @@ def told(model):
     )
 
 
-def result(answer):
-    """The part of `told` that no fault may change."""
-    return answer["members"], answer["outOfBag"]
+def members_and_votes(outcome):
+    """The part of an outcome that no fault may change."""
+    return outcome["members"], outcome["outOfBag"]
+
+
+def fit(rows, **params):
+    """The outcome of a fit of `small(**params)`."""
+    return outcome(small(**params).fit(rows))
 
 
 def wait_until(condition):
-    """What `condition` gives, as soon as that is true."""
-    deadline = time.monotonic() + IN_TIME
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "waited in vain"
+    """The first true value that `condition` returns."""
+    deadline = time.monotonic() + TIMEOUT
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"the condition did not come true within {TIMEOUT} s"
         time.sleep(0.05)
-    return found
+    return value
 
 
-def family(leader):
-    """The processes that descend from a process, or are of the session that it leads, without itself."""
-    parents, members = {}, set()
+def finished_files(folder):
+    """The files of finished members in a checkpoint."""
+    return sorted(Path(folder).glob("attempt=*/part-*.parquet"))
+
+
+# Processes
+
+
+def descendants(pid):
+    """The processes that descend from a process or are in the session that it leads, without itself."""
+    parents, session_members = {}, set()
     for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError, ValueError):  # no process, or it has ended
+        with contextlib.suppress(OSError, ValueError):  # not a process, or one that has ended
             state, parent, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
             if state != "Z":
                 parents[int(entry.name)] = int(parent)
-                if int(session) == leader:
-                    members.add(int(entry.name))
-    found = {leader}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+                if int(session) == pid:
+                    session_members.add(int(entry.name))
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
         found |= more
-    return (found | members) - {leader}
+    return (found | session_members) - {pid}
 
 
-def seconds_of_cpu(pid):
+def cpu_seconds(pid):
     times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return sum(map(int, times)) / os.sysconf("SC_CLK_TCK")
 
 
-def workers(*leaders):
-    """The Python workers of Spark below some processes, with Spark's daemons."""
+def python_workers(*pids):
+    """Spark's Python workers and their daemons among the descendants of processes."""
     found = []
-    for pid in set().union(*map(family, leaders)):
+    for pid in set().union(*map(descendants, pids)):
         with contextlib.suppress(OSError):
             if b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
 
-def a_worker_in_training(*leaders):
-    """A worker that has TensorFlow, and computes."""
+def training_worker(*pids):
+    """A Python worker that has loaded TensorFlow and is computing."""
     before = {}
 
-    def look():
-        for pid in workers(*leaders):
+    def busy_worker():
+        for pid in python_workers(*pids):
             with contextlib.suppress(OSError):
                 if "tensorflow" in Path(f"/proc/{pid}/maps").read_text():
-                    now = seconds_of_cpu(pid)
+                    now = cpu_seconds(pid)
                     if now - before.setdefault(pid, now) > 0.3:
                         return pid
         return None
 
-    return wait_until(look)
+    return wait_until(busy_worker)
 
 
-def finished(folder):
-    """The files of finished members in a checkpoint."""
-    return sorted(Path(folder).glob("attempt=*/part-*.parquet"))
+# Expressions for a driver can call these, in addition to the functions above.
+
+
+def command_line(*arguments):
+    """The exit code of the command line."""
+    return main(list(arguments))
+
+
+def count_scored(rows, **params):
+    """The number of rows that a model of `small(**params)` gives a prediction."""
+    return small(**params).fit(rows).transform(rows).where("prediction IS NOT NULL").count()
+
+
+def refusal_of_fit(rows, **params):
+    """The message with which a fit of `small(**params)` is refused."""
+    try:
+        small(**params).fit(rows)
+    except ValueError as error:
+        return str(error)
+
+
+def save_repeatedly(path):
+    """Save a model over itself until the process is killed."""
+    model = CNNEnsembleClassificationModel.load(path)
+    while True:
+        model.write().overwrite().save(path)
+
+
+def task_places(spark):
+    """For two tasks that run at once, the working directory and the file that the package was imported from."""
+
+    def place(frames):
+        import os
+
+        import pandas as pd
+
+        import spark_cnn_ensemble
+
+        for _ in frames:
+            yield pd.DataFrame({"cwd": [os.getcwd()], "package": [spark_cnn_ensemble.__file__]})
+
+    both = spark.range(0, 2, 1, 2).mapInPandas(place, "cwd string, package string", barrier=True)
+    return [list(row) for row in both.collect()]
+
+
+# Drivers
 
 
 DRIVER = """
@@ -118,8 +172,8 @@ threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 
 from pyspark.sql import SparkSession
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+from support.drivers import *
 
-exec(f"from {sys.argv[2]} import *")
 builder = SparkSession.builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
 for name, value in json.loads(sys.argv[1]).items():
     builder.config(name, value)
@@ -136,9 +190,12 @@ for line in sys.stdin:
 
 
 class Driver:
-    """A driver of its own, in a process of its own; it evaluates, among the names of a module, what it is told."""
+    """A Spark driver in a process of its own, which evaluates expressions.
 
-    def __init__(self, folder, environment=None, module="support.drivers", **settings):
+    An expression can use the names of this module, `spark`, and `rows` (the digits' training rows).
+    """
+
+    def __init__(self, folder, environment=None, **settings):
         settings = {
             "spark.sql.shuffle.partitions": "4",
             "spark.driver.host": "127.0.0.1",
@@ -147,7 +204,7 @@ class Driver:
         self.log = folder / f"driver-{time.monotonic_ns()}.log"
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", DRIVER, json.dumps(settings), module],
+                [sys.executable, "-c", DRIVER, json.dumps(settings)],
                 cwd=TESTS,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,
@@ -158,13 +215,17 @@ class Driver:
             )
         self.pid = self._process.pid
 
-    def tell(self, expression):
-        """Begin to evaluate."""
+    def start(self, expression):
+        """Start to evaluate an expression."""
         self._process.stdin.write(f"{expression}\n")
         self._process.stdin.flush()
 
+    def start_fit(self, **params):
+        """Start to evaluate the outcome of a fit."""
+        self.start(f"fit(rows, **{params!r})")
+
     def answer(self):
-        """What came of it."""
+        """The value of the expression, once it has one; `printed` holds the lines that were printed before."""
         self.printed = []
         for line in self._process.stdout:
             if line.startswith("answer: "):
@@ -173,21 +234,19 @@ class Driver:
         raise AssertionError(f"the driver ended:\n{self.log.read_text()[-3000:]}")
 
     def ask(self, expression):
-        self.tell(expression)
+        """The value of an expression."""
+        self.start(expression)
         return self.answer()
 
-    def fit(self, **params):
-        """Begin to fit."""
-        self.tell(f"told(small(**{params!r}).fit(rows))")
-
     def end(self):
-        """Let it end, if it runs, and see that nothing of it is left."""
+        """Let the driver end, if it runs, and check that it leaves no process."""
         if self._process.poll() is None:
             self._process.stdin.close()
-        self._process.wait(IN_TIME)
-        wait_until(lambda: not family(self.pid))
+        self._process.wait(TIMEOUT)
+        wait_until(lambda: not descendants(self.pid))
 
     def kill(self):
+        """Kill the driver alone, without its descendants."""
         self._process.kill()
         self._process.wait()
         with contextlib.suppress(BrokenPipeError):
@@ -197,13 +256,13 @@ class Driver:
 
 @contextlib.contextmanager
 def driver(folder, **settings):
-    """A driver for a while; nothing of it is left."""
+    """A `Driver` while the context is open; it must leave no process."""
     running = Driver(folder, **settings)
     try:
         yield running
         running.end()
     finally:
         running.kill()
-        for pid in family(running.pid):
+        for pid in descendants(running.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

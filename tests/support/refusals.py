@@ -1,6 +1,8 @@
-"""Refusals as a user reads them: one sentence, no trace of Java or Python."""
+"""Refusals as a user reads them: one sentence without a trace of Java or Python, best before any job starts."""
 
 import re
+import uuid
+from contextlib import contextmanager
 
 import pytest
 from pyspark.errors import PySparkException
@@ -8,8 +10,8 @@ from pyspark.errors import PySparkException
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 
-def a_sentence(text):
-    """`text`, if it is what a user can read: one line, one sentence, no trace of Java or Python."""
+def as_sentence(text):
+    """`text`, after a check that a user can read it: one line, one sentence, no trace of Java or Python."""
     assert "\n" not in text, text
     assert text.endswith("."), text
     outside = re.sub(r"\([^()]*\)", "", text).replace(". Got ", " got ")
@@ -18,17 +20,38 @@ def a_sentence(text):
     return text
 
 
-def refused(act, *args, kind=ValueError, **kwargs):
-    """The sentence by which `act` is refused."""
+def refused(call, *args, kind=ValueError, **kwargs):
+    """The sentence with which `call` is refused."""
     with pytest.raises(kind) as caught:
-        act(*args, **kwargs)
-    return a_sentence(str(caught.value))
+        call(*args, **kwargs)
+    return as_sentence(str(caught.value))
 
 
 def refused_by_job(frame):
-    """The sentence inside the error of a job that `frame` fails in."""
+    """The sentence inside the error of the job that computes `frame`."""
     with pytest.raises(PySparkException) as caught:
         frame.collect()
-    found = refusal_in(str(caught.value))
-    assert found, str(caught.value)[:2000]
-    return a_sentence(found)
+    sentence = refusal_in(str(caught.value))
+    assert sentence, str(caught.value)[:2000]
+    return as_sentence(sentence)
+
+
+@contextmanager
+def jobs_started(spark):
+    """The ids of the jobs that start inside the block; the list is filled at its end."""
+    context, group, ids = spark.sparkContext, uuid.uuid4().hex, []
+    context.setJobGroup(group, "a refusal")
+    try:
+        yield ids
+    finally:
+        context._jsc.sc().listenerBus().waitUntilEmpty()
+        ids.extend(context.statusTracker().getJobIdsForGroup(group))
+        context.setLocalProperty("spark.jobGroup.id", None)
+
+
+def refused_before_any_job(spark, call, *args):
+    """The sentence with which `call` is refused, after a check that it started no job."""
+    with jobs_started(spark) as ids:
+        text = refused(call, *args)
+    assert not ids
+    return text

@@ -1,5 +1,7 @@
 """A task's rows become one bag, the same whatever order they come in."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.bags import bag_frame, cut, numbers
@@ -65,6 +67,22 @@ def test_rows_without_copies_only_validate():
     assert bag.training.copies.tolist() == [2, 1]
     assert bag.validation.images[:, 0, 0, 0].tolist() == [2]
     assert bag.training.weights is None
+
+
+def test_guests_are_in_the_sample_but_neither_train_nor_validate():
+    table = bag_frame(
+        [
+            (1, 0, 0, numbers(1, 1, 1, 1), {"ticket": 0.3}),
+            (2, 0, 1, numbers(2, 2, 2, 2), {"ticket": 0.2, "copies": 0, "validates": False}),
+            (3, 0, 1, numbers(3, 3, 3, 3), {"ticket": 0.1, "copies": 0}),
+            (4, 0, 0, numbers(4, 4, 4, 4), {"ticket": 0.4, "counts_here": False}),
+        ]
+    )
+    bag = collect_bag([table], 0, replace(RULES, sample_size=10))
+    assert bag.training.images[:, 0, 0, 0].tolist() == [1, 4]
+    assert bag.validation.images[:, 0, 0, 0].tolist() == [3]
+    assert bag.sample.keys.tolist() == [2, 1], "by ticket; without validation rows, and rows that count elsewhere"
+    assert bag.sample.images[:, 0, 0, 0].tolist() == [2, 1]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.processes import files_held, output_of, start_python
-from support.refusals import a_sentence, refused
+from support.refusals import as_sentence, refused
 
 from spark_cnn_ensemble.worker.bag import Examples
 from spark_cnn_ensemble.worker.pixel_store import PixelStore
@@ -160,7 +160,7 @@ def test_if_all_folders_are_full_the_bag_is_refused_with_the_remedy(tmp_path):
     (tmp_path / "two").mkdir()
     # With a limit of 1 MB per file both folders are full for the process.
     (text,) = output_of(start_python(FILL, 1 << 20, tmp_path / "one", tmp_path / "two"))
-    assert a_sentence(text) == (
+    assert as_sentence(text) == (
         f"A bag exceeds maxMemoryInMB and does not fit on the local disk of its task ({tmp_path / 'two'}: File too "
         f"large){REMEDY}"
     )

@@ -19,7 +19,7 @@ def test_tensorflow_that_other_code_has_used_is_taken_as_it_is(monkeypatch):
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
 
 
-def test_a_process_gets_the_threads_of_its_first_call_and_no_lines_on_stderr():
+def test_a_process_has_the_threads_of_its_first_call():
     process = start_python(
         """
         from spark_cnn_ensemble.worker.runtime import load_tensorflow

@@ -1,0 +1,50 @@
+"""Text matrices on disk, and their rows as comparable values."""
+
+import numpy as np
+import pyarrow as pa
+
+from spark_cnn_ensemble.text import reader
+from spark_cnn_ensemble.text.files import read_parts
+
+
+def write_file(folder, name, text):
+    """Write a text file with exactly these line ends, and its folders."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(text.encode())
+
+
+def write_malformed(folder, line):
+    """Write two files of lines of four numbers; `line` is line 202 of sub/b.txt."""
+    good = "\n".join(f"{i} 2 3 4" for i in range(200)) + "\n"
+    write_file(folder, "a.txt", good)
+    write_file(folder, "sub/b.txt", "\n" + good + line + "\n" + good)
+
+
+def read_here(path, label="last", sep=" ", scale=1.0):
+    """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
+    matrix, count = reader.plan_parts(path, label, sep, scale, 2, reader.LOCAL_CHUNK_BYTES)
+    table = pa.Table.from_batches(read_parts([pa.record_batch({"part": range(count)})], matrix))
+    assert table.column_names == reader.schema_of(label).names
+    features = np.array(table["features"].to_pylist(), np.float32)
+    return table["id"].to_numpy(), features, None if label is None else table["label"].to_numpy()
+
+
+def rows_here(path):
+    """{(id, features, label)} of a text matrix, read in this process."""
+    ids, features, labels = read_here(path)
+    return set(zip(ids.tolist(), map(tuple, features.tolist()), labels.tolist(), strict=True))
+
+
+def rows_of(frame):
+    """{(id, features, label)} of a DataFrame."""
+    return {(row.id, tuple(row.features), row.label) for row in frame.collect()}
+
+
+def by_columns(frame):
+    """Ids, features and labels of a DataFrame, in the order of its rows."""
+    rows = frame.collect()
+    return (
+        np.array([row.id for row in rows], np.int64),
+        np.array([row.features for row in rows], np.float32),
+        np.array([row.label for row in rows]) if "label" in frame.columns else None,
+    )

@@ -1,0 +1,61 @@
+"""An evaluation computes from counts what out-of-bag votes compute from the votes themselves."""
+
+import numpy as np
+import pytest
+from support.member_votes import member_votes, out_of_bag_of
+from support.results import count_votes
+
+from spark_cnn_ensemble import CNNEnsembleEvaluation
+
+
+@pytest.fixture(scope="module")
+def both():
+    """An evaluation, and out-of-bag votes with no row in a bag."""
+    labels, votes = member_votes(in_bag=0.0)
+    counts, prediction = count_votes(votes, 4)
+    right, winning = prediction == labels, counts.max(axis=1)
+    confusion = np.zeros((4, 4), int)
+    np.add.at(confusion, (labels, prediction), 1)
+    evaluation = CNNEnsembleEvaluation(
+        confusion=confusion,
+        memberRight=(votes == labels[:, None]).sum(axis=0),
+        same=(votes[:, :, None] == votes[:, None, :]).sum(axis=0),
+        rowsByVotes=np.bincount(winning, minlength=7),
+        rightByVotes=np.bincount(winning[right], minlength=7),
+        rightBySize=np.full(6, right.sum()),
+        skippedRows=0,
+    )
+    return evaluation, out_of_bag_of(labels, votes)
+
+
+def test_the_accuracy_is_the_share_of_right_predictions(both):
+    evaluation, votes = both
+    assert evaluation.accuracy == votes.accuracy == (votes.predictions == votes.labels).mean()
+
+
+def test_members_have_the_same_accuracies_and_disagreement(both):
+    evaluation, votes = both
+    assert np.allclose(evaluation.disagreement, votes.disagreement)
+    assert np.allclose(evaluation.memberAccuracies, votes.memberAccuracies)
+
+
+def test_agreement_has_the_same_rows(both):
+    evaluation, votes = both
+    expected = votes.agreement.set_index("share")
+    table = evaluation.agreement[evaluation.agreement["rows"] > 0]
+    assert [round(share, 4) for share in table["share"]] == expected.index.tolist()
+    for share, rows, right in table.itertuples(index=False):
+        assert expected.loc[round(share, 4)].tolist() == [rows, right]
+
+
+def test_accuracy_by_size_divides_the_counts(both):
+    evaluation, _ = both
+    table = evaluation.accuracyBySize
+    assert table["size"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert table["accuracy"].tolist() == [evaluation.accuracy] * 6
+    assert (table["low"] < table["accuracy"]).all() and (table["accuracy"] < table["high"]).all()
+
+
+def test_the_text_of_an_evaluation_has_the_accuracies(both):
+    evaluation, _ = both
+    assert repr(evaluation).startswith(f"CNNEnsembleEvaluation(rows=200, accuracy={evaluation.accuracy:.4f}, 6 members")

@@ -1,0 +1,219 @@
+"""A text matrix becomes a DataFrame, whose rows do not depend on how the files are divided or where they are."""
+
+import math
+import os
+import shutil
+
+import numpy as np
+import pytest
+from pyspark.errors import PySparkException
+from support.text_matrices import read_here, rows_here, rows_of, write_file, write_malformed
+
+from spark_cnn_ensemble.text import files as text_files
+from spark_cnn_ensemble.text.files import Span, spans
+from spark_cnn_ensemble.text.reader import part_bytes, read_text_matrix
+from spark_cnn_ensemble.text.writer import write_text_matrix
+
+# Parts
+
+
+@pytest.mark.parametrize(
+    ("slots", "chunk", "read", "count"),
+    [
+        *((1, 5000, 10, 1), (2, 5000, 10, 2), (2, 300, 10, 4), (4, 300, 10, 4), (50, 300, 10, 50), (50, 300, 300, 4)),
+        *((3, 5000, 10, 3), (7, 5000, 10, 7)),
+    ],
+)
+def test_parts_are_few_and_even_and_keep_the_slots_busy(slots, chunk, read, count):
+    files = [Span(str(i), str(i), 0, size) for i, size in enumerate([250, 1, 30, 700, 19])]
+    size = part_bytes(1000, slots, chunk, read)
+    assert size == math.ceil(1000 / count)
+    parts = [spans(files, i * size, (i + 1) * size) for i in range(count)]
+    sizes = [sum(r.stop - r.start for r in part) for part in parts]
+    assert sizes == [size] * (count - 1) + [1000 - size * (count - 1)]
+    joined = [(r.name, at) for part in parts for r in part for at in range(r.start, r.stop)]
+    assert joined == [(file.name, at) for file in files for at in range(file.stop)]
+    assert spans(files, 1000, 1000 + size) == []
+
+
+# Files
+
+
+def test_hidden_and_empty_files_are_left_out(tmp_path):
+    write_file(tmp_path, "a.txt", "1 2 3\n")
+    write_file(tmp_path, "_SUCCESS", "no")
+    write_file(tmp_path, ".a.txt.crc", "no")
+    write_file(tmp_path, "_temporary/x.txt", "no")
+    write_file(tmp_path, "empty.txt", "")
+    assert read_here(tmp_path)[2].tolist() == [3]
+
+
+def test_a_file_that_is_named_itself_is_read_whatever_its_name(tmp_path):
+    write_file(tmp_path, "_named.txt", "1 2\n")
+    assert read_here(tmp_path / "_named.txt")[2].tolist() == [2]
+
+
+@pytest.mark.parametrize("pieces", [None, "small_pieces"], ids=["one piece", "small pieces"])
+def test_rows_and_ids_do_not_depend_on_pieces_or_place(tmp_path, some_mnist, monkeypatch, request, pieces):
+    x, y = some_mnist
+    write_text_matrix(tmp_path / "m", x[:40, 10:13, 10:15], y[:40], copies=3)
+    write_file(tmp_path, "m/deeper/more.txt", "1.5 " * 15 + "3\n")
+    rows = rows_here(tmp_path / "m")
+    assert len(rows) == 3 * 40 + 1 and len({row[0] for row in rows}) == len(rows)
+    if pieces:
+        request.getfixturevalue(pieces)
+    assert rows_here(tmp_path / "m") == rows
+    shutil.copytree(tmp_path / "m", tmp_path / "other place é%20")
+    assert rows_here(f"{tmp_path}/other place é%20/") == rows
+    assert rows_here((tmp_path / "other place é%20").as_uri()) == rows
+    assert rows_here(f"file:{tmp_path}/m") == rows_here(f"file://localhost{tmp_path}/m") == rows
+    monkeypatch.chdir(tmp_path)
+    assert rows_here("m") == rows
+    assert rows_here("m/part-00001.txt") < rows
+
+
+# With Spark
+
+
+def test_what_was_written_is_read(spark, tmp_path, some_mnist):
+    x, y = some_mnist
+    write_text_matrix(tmp_path / "m", x, y)
+    frame = read_text_matrix(spark, tmp_path / "m")
+    assert frame.dtypes == [("id", "bigint"), ("features", "array<float>"), ("label", "int")]
+    assert frame.rdd.getNumPartitions() == 2  # of 3 MB, one per slot
+    once, again = rows_of(frame), rows_of(read_text_matrix(spark, str(tmp_path / "m")))
+    assert once == again and len(once) == 300
+    ids, features, labels = read_here(tmp_path / "m")
+    assert np.array_equal(features, x.reshape(300, -1)) and np.array_equal(labels, y)
+    assert np.array_equal(np.diff(ids), np.full(299, 785 * 25))
+    assert once == rows_here(tmp_path / "m")
+
+
+def test_many_partitions_hold_the_same_rows(spark, tmp_path, some_mnist, small_pieces):
+    x, y = some_mnist
+    write_text_matrix(tmp_path / "m", x[:40, 10:13, 10:15], y[:40], copies=3)
+    write_file(tmp_path, "m/deeper/more.txt", "1.5 " * 15 + "3\n")
+    frame = read_text_matrix(spark, tmp_path / "m")
+    assert frame.rdd.getNumPartitions() > 40
+    assert rows_of(frame) == rows_here(tmp_path / "m")
+
+
+def test_reading_starts_no_job(spark, tmp_path):
+    write_file(tmp_path, "a.txt", "1 2\n")
+    spark.sparkContext.setJobGroup("reading", "no job is in this group")
+    read_text_matrix(spark, tmp_path)
+    assert len(spark.sparkContext.statusTracker().getJobIdsForGroup("reading")) == 0
+    spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+
+
+def test_arguments_reach_the_workers(spark, tmp_path):
+    write_file(tmp_path, "a.csv", "5\t10\t20\n6\t30\t40\n")
+    frame = read_text_matrix(spark, tmp_path, "first", "\t", 0.5)
+    assert sorted(map(tuple, frame.select("label", "features").collect())) == [(5, [5, 10]), (6, [15, 20])]
+    frame = read_text_matrix(spark, tmp_path, None, sep="\t")
+    assert frame.dtypes == [("id", "bigint"), ("features", "array<float>")]
+    assert sorted(row.features for row in frame.collect()) == [[5, 10, 20], [6, 30, 40]]
+
+
+def test_spark_names_a_malformed_line(spark, tmp_path, small_pieces):
+    write_malformed(tmp_path, "1 2 3 4.5")
+    frame = read_text_matrix(spark, tmp_path)
+    with pytest.raises(
+        PySparkException, match=r"ValueError: sub/b\.txt, line 202: the label '4\.5' is not a whole number"
+    ):
+        frame.collect()
+
+
+def test_a_folder_may_change_after_the_call(spark, tmp_path):
+    write_file(tmp_path, "a.txt", "1 2\n" * 10)
+    write_file(tmp_path, "b.txt", "1 2\n" * 10)
+    frame = read_text_matrix(spark, tmp_path)
+    write_file(tmp_path, "c.txt", "3 4\n")
+    assert frame.count() == 20
+    write_file(tmp_path, "a.txt", "1 2\n" * 20)
+    assert frame.count() == 20
+    write_file(tmp_path, "a.txt", "1 2\n" * 5)
+    assert frame.count() == 15
+    os.remove(tmp_path / "b.txt")
+    with pytest.raises(PySparkException, match=r"b\.txt is not on .*; put the files where all executors can read them"):
+        frame.count()
+
+
+@pytest.mark.parametrize(("threshold", "broadcast"), [("200k", False), ("2m", True)])
+def test_spark_knows_about_how_large_the_text_is(spark, tmp_path, some_mnist, capsys, threshold, broadcast):
+    write_text_matrix(tmp_path / "m", *some_mnist)  # 5.9 MB of text, that is 0.9 MB of floats
+    frame = read_text_matrix(spark, tmp_path / "m")
+    spark.conf.set("spark.sql.autoBroadcastJoinThreshold", threshold)
+    try:
+        frame.join(frame.select("id"), "id").explain()
+    finally:
+        spark.conf.unset("spark.sql.autoBroadcastJoinThreshold")
+    assert ("BroadcastHashJoin" in capsys.readouterr().out) == broadcast
+
+
+def test_spark_counts_rows_and_not_parts(spark, tmp_path):
+    write_file(tmp_path, "a.txt", "".join(f"{i} {i % 3}\n" for i in range(20)))
+    frame = read_text_matrix(spark, tmp_path)
+    assert frame.rdd.getNumPartitions() == 1
+    assert frame.limit(7).count() == 7 and frame.select("label").distinct().count() == 3
+    assert [row.label for row in frame.orderBy("features").take(4)] == [0, 1, 2, 0]
+    assert frame.coalesce(1).count() == frame.where("label < 9").count() == 20
+
+
+# Refusals, before any job
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b,label\n1,2,3\n", {"sep": ","}, r"a\.txt, first row: 'a' in column 1 is not a number"),
+        ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns"),
+        ("1,2,3\n", {"label": None}, "'1,2,3' in column 1 is not a number"),
+        ("0.5 1 2\n", {"label": "first"}, "the label '0.5' is not a whole number"),
+        ("1 2\n", {"label": "middle"}, "label must be 'last', 'first' or None, not 'middle'"),
+        ("1 2\n", {"sep": ""}, "sep must be text"),
+        ("1 2\n", {"sep": "\n"}, "sep must be text"),
+        ("1 2\n", {"sep": "1"}, "sep must be text"),
+        ("1 2\n", {"sep": "e"}, "sep must be text"),
+        ("1 2\n", {"sep": None}, "sep must be text"),
+        ("1 2\n", {"scale": 0}, "scale must be a number other than 0"),
+        ("1 2\n", {"scale": float("nan")}, "scale must be a number other than 0"),
+        ("1 2\n", {"scale": float("inf")}, "within float32's range"),
+        ("1 2\n", {"scale": 1e-60}, "within float32's range"),
+        ("1 2\n", {"scale": "2"}, "scale must be a number"),
+        ("", {}, "No row is in"),
+        ("\n \r\n\n", {}, "No row is in"),
+    ],
+)
+def test_arguments_and_a_first_row_that_do_not_fit_are_refused(spark, tmp_path, text, options, message):
+    write_file(tmp_path, "a.txt", text)
+    with pytest.raises(ValueError, match=message):
+        read_text_matrix(spark, tmp_path, **options)
+
+
+def test_an_empty_folder_is_refused(spark, tmp_path):
+    with pytest.raises(ValueError, match="No row is in"):
+        read_text_matrix(spark, tmp_path)
+
+
+def test_a_place_with_nothing_is_refused(spark, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*nowhere; give the path"):
+        read_text_matrix(spark, tmp_path / "nowhere")
+
+
+def test_a_filesystem_that_pyarrow_does_not_have_is_refused(spark):
+    with pytest.raises(ValueError, match=r"cannot open wasb://a/b .*copy the files .* or read them with spark"):
+        read_text_matrix(spark, "wasb://a/b")
+
+
+def test_compressed_files_are_refused(spark, tmp_path):
+    write_file(tmp_path, "a.txt.gz", "1 2\n")
+    with pytest.raises(ValueError, match=r"a\.txt\.gz in .* is compressed; unpack it first"):
+        read_text_matrix(spark, tmp_path)
+
+
+def test_a_line_that_is_too_long_is_refused(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(text_files, "LONGEST_LINE", 1000)
+    write_file(tmp_path, "a.txt", "1" * 1_000_000)
+    with pytest.raises(ValueError, match="longer than 1 GiB"):
+        read_text_matrix(spark, tmp_path)

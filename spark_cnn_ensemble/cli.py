@@ -1,7 +1,8 @@
 """The command line: demo, train, evaluate, score.
 
 It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`. The
-job of `demo` is in `demo`. Called by `__main__`.
+job of `demo` is in `demo`. Called by `__main__`. The module is long because it has the options and the output of all
+commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Statistics of votes on labelled rows: accuracy of the vote and of each member, by ensemble size, by agreement.
 
 `VoteStatistics` is the interface, which `plots` and `report` read. `OutOfBag` computes it from the votes themselves;
-`evaluation` computes it from counts. Plain numpy and pandas; nothing here uses Spark.
+`evaluation` computes it from counts. Plain numpy and pandas; nothing here uses Spark. The module is long because each
+statistic is documented where it is computed.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def spark():
         .config("spark.driver.host", "127.0.0.1")
         .getOrCreate()
     )
-    session.sparkContext.setLogLevel("OFF")  # refusals are tested by the hundred; their traces would bury the rest
+    session.sparkContext.setLogLevel("OFF")  # hundreds of refusals are tested; their traces would bury the rest
     yield session
     session.stop()
 
@@ -67,7 +67,7 @@ def test(spark, digits):
 
 @pytest.fixture(scope="session")
 def model(train):
-    """A model of three members that has learned the digits, if roughly."""
+    """A model with three members that has learned the digits roughly."""
     return small(bagging="subsample", epochs=4, learningRate=5e-3).fit(train)
 
 
@@ -78,11 +78,11 @@ def vectors(digits):
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Count the cases of bad input, of which each is a test."""
+    """Count the cases of bad input; each case is a test."""
     passed = [report.nodeid for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
-    counts = {name: sum(f"{name}.py::" in node for node in passed) for name in ("test_refusals", "test_hostile")}
-    if any(counts.values()):
+    refusals, hostile = (sum(f"tests/{folder}/" in node for node in passed) for folder in ("refusals", "hostile"))
+    if refusals or hostile:
         terminalreporter.write_line(
-            f"Bad input: {counts['test_refusals']} cases of types, shapes and values and {counts['test_hostile']} of hostile "
-            "files were refused in a sentence or gave a checked result."
+            f"Bad input: {refusals} cases of types, shapes and values and {hostile} of hostile files were refused in a "
+            "sentence or gave a checked result."
         )

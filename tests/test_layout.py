@@ -371,3 +371,20 @@ print(SparkSession.getActiveSession(), SparkContext._active_spark_context, Spark
 print("tensorflow" in sys.modules)
 """
     assert in_subprocess(code) == ["None", "None", "None", "False"]
+
+
+def test_the_documentation_names_tests_that_exist():
+    folder = ROOT.parent
+    tests = {
+        name
+        for file in (folder / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)", file.read_text())
+    }
+    pages = [
+        *(folder / "docs").glob("**/*.md"),
+        folder / "CONTRIBUTING.md",
+        folder / "SECURITY.md",
+        folder / "README.md",
+    ]
+    named = {name for page in pages for name in re.findall(r"\btest_\w+\b(?!\.py)", page.read_text())}
+    assert named and named <= tests

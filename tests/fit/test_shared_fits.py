@@ -145,7 +145,9 @@ def test_each_fit_with_a_checkpoint_has_a_job_of_its_own(train, tmp_path):
 def test_maps_that_share_a_checkpoint_are_refused_before_any_is_fitted(spark, train, tmp_path):
     classifier = small(**BAGS, checkpointDir=str(tmp_path / "one"))
     rows, read = counted(spark, train)
-    with pytest.raises(ValueError, match=r"^The 'checkpointDir' parameter is the same for several .* or unset it\.$"):
+    with pytest.raises(
+        ValueError, match=r"^The 'checkpointDir' parameter is the same for several .* for each map, or none\.$"
+    ):
         classifier.fit(rows, [{classifier.epochs: 1}, {classifier.epochs: 2}])
     assert read.value == 0
     assert not list(tmp_path.iterdir())

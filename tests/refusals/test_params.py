@@ -5,66 +5,13 @@ import re
 
 import pytest
 from pyspark.ml.linalg import Vectors
-from support.feature_forms import DARK, INF, NAN, two_by_two
+from support.feature_forms import DARK, two_by_two
+from support.param_values import IN_RANGE, OUT_OF_RANGE
 from support.refusals import refused, refused_before_any_job
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.declared import check_params
 
-OUT_OF_RANGE = {
-    "votingStrategy": ["", "Hard", "mean"],
-    "handleInvalid": ["", "drop"],
-    "numMembers": [0, -1],
-    "bagging": ["", "boosting"],
-    "subsamplingRate": [0.0, -0.5, NAN, INF],
-    "filters": [[], [0], [4, -1]],
-    "kernelSize": [0, -3],
-    "denseUnits": [0],
-    "dropoutRate": [-0.1, 1.0, NAN],
-    "epochs": [0, -1],
-    "batchSize": [0],
-    "learningRate": [0.0, -1e-3, NAN, INF],
-    "learningRateSchedule": ["", "step"],
-    "optimizer": ["", "Adam", "lbfgs", "lamb"],
-    "randomShift": [-1],
-    "earlyStoppingPatience": [-1],
-    "precision": ["", "float16", "float64"],
-    "oobSampleSize": [-1],
-    "maxMemoryInMB": [0, -1],
-    "minMembers": [0],
-    "verbose": [-1, 2],
-    "seed": [2**63, -(2**63) - 1],
-    "numClasses": [0, 1, -5],
-    "inputShape": [[], [8, 8], [8, 8, 1, 1], [8, 0, 1], [-8, 8, 1]],
-    "thresholds": [[-0.1, 0.5], [NAN, 0.5], [INF, 0.5], [0.0, 0.0]],
-}
-IN_RANGE = {
-    "votingStrategy": ["hard", "soft"],
-    "handleInvalid": ["error", "skip", "keep"],
-    "numMembers": [1, 1000],
-    "bagging": ["disjoint", "subsample", "bootstrap"],
-    "subsamplingRate": [1e-9, 1.0, 100.0],
-    "filters": [[1], [4, 4, 4]],
-    "kernelSize": [1, 2],
-    "denseUnits": [1],
-    "dropoutRate": [0.0, 0.99],
-    "epochs": [1],
-    "batchSize": [1, 10**6],
-    "learningRate": [1e-12, 10.0],
-    "learningRateSchedule": ["constant", "linear", "cosine"],
-    "optimizer": ["adam", "sgd"],
-    "randomShift": [0, 100],
-    "earlyStoppingPatience": [0, 5],
-    "precision": ["float32", "bfloat16"],
-    "oobSampleSize": [0, 10**6],
-    "maxMemoryInMB": [1, 10**6],
-    "minMembers": [1, 10],
-    "verbose": [0, 1],
-    "seed": [0, -1, 2**63 - 1, -(2**63)],
-    "numClasses": [2, 5000],
-    "inputShape": [[1, 1, 1], [224, 224, 3]],
-    "thresholds": [[0.0, 0.5], [1.0, 7.0]],
-}
 PARAMS = {param.name: param for param in CNNEnsembleClassifier().params}
 RANGES = {name: param.allowed for name, param in PARAMS.items() if getattr(param, "allowed", None)}
 

@@ -20,7 +20,7 @@ def png(pixels):
 
 
 def random_votes(members, classes, rows, seed=0):
-    """Labels (rows,) and the members' votes (rows, members), of which 40 % are wrong on every third row."""
+    """Labels (rows,) and the members' votes (rows, members); on every third row 40 % of the votes are wrong."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, rows)
     wrong = (rng.random((rows, members)) < 0.4) & (np.arange(rows) % 3 == 0)[:, None]
@@ -51,7 +51,7 @@ def out_of_bag(members=4, classes=3, rows=300, number=5, seed=0):
 
 
 def no_votes():
-    """Out-of-bag votes of which there are none, as every member trained on every row of the sample."""
+    """Out-of-bag votes where every member trained on every row of the sample, so that there is no vote."""
     return OutOfBag(np.zeros(5, int), np.full((5, 3), -1), np.full(5, -1), 2)
 
 

@@ -1,6 +1,7 @@
 """RESULTS.md: one row of the index and one section per script."""
 
 import datetime
+import math
 import os
 import platform
 import re
@@ -37,12 +38,12 @@ def record(script, doc, figure, *blocks):
     *blocks : str
         Tables and sentences, in Markdown.
     """
-    name, minutes = Path(script).name, (time.monotonic() - _BEGUN) / 60
+    name, minutes = Path(script).name, math.ceil((time.monotonic() - _BEGUN) / 60)
     title, text = (part.strip() for part in doc.split("\n\n", 1))
     title = title.rstrip(".")
     claim = " ".join(re.search(r"(?s)^Claim: (.*?)\.(?:\n\n|$)", text).group(1).split())
     section = "\n\n".join([f"## {title}", f"Script: `{name}`", text, machine(), *blocks])
-    row = f"| [`{name}`](#{anchor(title)}) | {claim} | {figure} | {f'{minutes:.0f}' if minutes >= 1 else 'under 1'} |"
+    row = f"| [`{name}`](#{anchor(title)}) | {claim} | {figure} | {minutes} |"
 
     head, *sections = re.split(r"(?m)^(?=## )", RESULTS.read_text())
     head = _replaced(head.rstrip().split("\n"), f"| [`{name}`]", row)

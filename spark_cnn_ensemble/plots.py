@@ -4,6 +4,7 @@ Each function draws into the Axes that it gets, or else into a new figure of pyp
 the caller sets title and size. Neutral lines and text take rcParams' text colour, and the shades of heat maps are
 transparent where there is nothing, so that pictures fit light pages and dark ones. matplotlib is loaded on first use,
 as it is an optional dependency. What is drawn is computed in `fit_result` and `votes`. Called by users and `report`.
+The module is long because it has one function per picture, each with its docstring and example.
 """
 
 from __future__ import annotations

@@ -67,7 +67,8 @@ def repeated(spark, digits):
 
 
 def test_without_an_id_equal_rows_share_a_bag(repeated):
-    members = small(numMembers=2).fit(repeated).members
+    with pytest.warns(UserWarning, match="only about 6 different keys .* set idCol to a column that identifies rows"):
+        members = small(numMembers=2).fit(repeated).members
     assert sum(member.rows for member in members) == 120
     for member in members:
         assert all(count % 20 == 0 for count in member.classCounts)

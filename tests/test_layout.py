@@ -5,6 +5,7 @@
 
 import ast
 import graphlib
+import json
 import re
 import subprocess
 import sys
@@ -335,9 +336,25 @@ def test_the_checks_above_see_what_they_look_for():
     ]
 
 
-@pytest.mark.parametrize("module", [name for name in WORKERS if name != "worker"])
-def test_a_worker_module_loads_neither_spark_nor_tensorflow(module):
-    assert loaded_after(f"import spark_cnn_ensemble.{module}", "pyspark", "tensorflow", "keras") == []
+@pytest.fixture(scope="module")
+def loaded_by():
+    """For each worker module, in a fresh interpreter that imports them all: the heavy packages that it was the first to load."""
+    code = f"""
+import importlib, json, sys
+found, heavy = {{}}, ("pyspark", "tensorflow", "keras")
+for module in {WORKERS!r}:
+    before = set(sys.modules)
+    importlib.import_module("spark_cnn_ensemble." + module)
+    found[module] = [name for name in heavy if name in set(sys.modules) - before]
+print(json.dumps(found, separators=(",", ":")))
+"""
+    return json.loads(in_subprocess(code)[0])
+
+
+@pytest.mark.parametrize("module", WORKERS)
+def test_a_worker_module_loads_neither_spark_nor_tensorflow(loaded_by, module):
+    # The packages that hold the worker's side of the text format load nothing either.
+    assert loaded_by[module] == []
 
 
 def test_the_package_loads_nothing_heavy():

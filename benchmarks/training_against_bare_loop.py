@@ -117,10 +117,9 @@ def main():
     spark = session()
     train = cached(to_dataframe(spark, *load_mnist()[0]))
 
-    def fit(**params):
-        return CNNEnsembleClassifier(**{**TRAINING_ONLY, "bagging": "subsample", "batchSize": BATCH, **params}).fit(
-            train
-        )
+    def fit(**changes):
+        params = {**TRAINING_ONLY, "bagging": "subsample", "batchSize": BATCH, **changes}
+        return CNNEnsembleClassifier(**params).fit(train)
 
     def loop(precision):
         return statistics.mean(in_processes(CORES, bare_loop, precision, 8.0))

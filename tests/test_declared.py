@@ -17,13 +17,12 @@ from spark_cnn_ensemble.declared import (
     optional,
 )
 
-# Fits that differ only in these are trained by one job.
-DO_NOT_DECIDE_BAGS = {
-    *("votingStrategy", "thresholds"),
-    *("predictionCol", "rawPredictionCol", "probabilityCol", "uncertaintyCol", "memberPredictionsCol"),
-    *("network", "filters", "kernelSize", "denseUnits", "dropoutRate", "standardization"),
-    *("epochs", "batchSize", "learningRate", "learningRateSchedule", "optimizer", "randomShift", "randomFlip"),
-    *("earlyStoppingPatience", "precision", "minMembers"),
+# Fits that differ in one of these are trained by jobs of their own.
+DECIDE_BAGS = {
+    *("featuresCol", "labelCol", "weightCol", "validationIndicatorCol", "idCol", "handleInvalid"),
+    *("numClasses", "inputShape"),
+    *("numMembers", "bagging", "subsamplingRate", "seed"),
+    *("oobSampleSize", "maxMemoryInMB", "checkpointDir", "verbose"),
 }
 
 
@@ -53,8 +52,8 @@ def test_a_param_of_sparks_decides_the_bags(name):
     assert decides_bags(param)
 
 
-def test_the_params_that_do_not_decide_the_bags_are_known():
-    assert {param.name for param in CNNEnsembleClassifier().params if not decides_bags(param)} == DO_NOT_DECIDE_BAGS
+def test_data_draw_and_job_decide_the_bags_and_nothing_else_does():
+    assert {param.name for param in CNNEnsembleClassifier().params if decides_bags(param)} == DECIDE_BAGS
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,9 @@ def test_jobs_inside_a_watch_are_cancelled(spark, engine):
     with pytest.raises(Exception, match="cancel"):
         spark.range(2).mapInPandas(sleep, "id long").collect()
     timer.join()
+    watch.stop(cancel=False)  # tags belong to a thread, and the timer's is another
     assert time.monotonic() - start < 40
+    assert not spark.sparkContext.getJobTags()
 
 
 # Errors

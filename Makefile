@@ -20,8 +20,9 @@ demo: .venv/.installed ## train and score a small ensemble
 test: .venv/.installed ## run the tests (ARGS="-k vote" goes to pytest)
 	@$(with_java) $(PY) -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+# Without Java, so that a test that starts Spark and is not marked fails here.
 test-fast: .venv/.installed ## run the tests that need no Spark session
-	@$(PY) -m pytest tests -n 2 -m "not spark" $(ARGS)
+	@JAVA_HOME=/nonexistent $(PY) -m pytest tests -n 2 --dist loadfile -m "not spark" $(ARGS)
 
 lint: .venv/.installed ## check style and format with ruff
 	@$(PY) -m ruff check $(CODE)

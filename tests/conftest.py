@@ -17,10 +17,13 @@ from support.classifiers import small
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
 
+STARTS_SPARK = {"spark", "cluster", "retrying"}  # fixtures
+
+
 def pytest_collection_modifyitems(items):
-    """Mark tests that use a Spark session, so that `-m "not spark"` selects the fast ones."""
+    """Mark tests that need a Spark session, so that `-m "not spark"` selects the fast ones."""
     for item in items:
-        if "spark" in getattr(item, "fixturenames", ()):
+        if not STARTS_SPARK.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("spark")
 
 

@@ -28,7 +28,6 @@ exclude_patterns = ["_build", "**.ipynb_checkpoints"]
 
 # Notebooks are shown with the outputs that they keep.
 nb_execution_mode = "off"
-nb_custom_formats = {".ipynb": "notebooks_without_widgets.read"}
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 

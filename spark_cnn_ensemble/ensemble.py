@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from spark_cnn_ensemble.checked import check_each, check_int, check_list
-from spark_cnn_ensemble.engine.weights import SharedWeights
+from spark_cnn_ensemble.engine.shared_weights import SharedWeights
 from spark_cnn_ensemble.fit_result import MemberSummary, check_member
 from spark_cnn_ensemble.worker.loaded_ensemble import check_number, check_shapes
 from spark_cnn_ensemble.worker.network import Architecture, build_network

@@ -28,7 +28,7 @@ from spark_cnn_ensemble.fit.out_of_bag import sample_size, vote_on_sample
 from spark_cnn_ensemble.fit.shared_fits import SharedFits
 from spark_cnn_ensemble.fit_result import MemberSummary
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_thresholds
+from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.rows.columns import count_classes, features_of, infer_shape, label_values
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; the count is HyperLogLog's
 
 
-class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
+class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasDataShape, MLReadable, MLWritable):
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
     Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG). Labels are

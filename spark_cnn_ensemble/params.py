@@ -1,6 +1,6 @@
 """The declarations of all Params, with their getters.
 
-The estimator and the model share `_CNNEnsembleParams`; `HasImageShape` is the estimator's alone. Setters are on the
+The estimator and the model share `_CNNEnsembleParams`; `HasDataShape` is the estimator's alone. Setters are on the
 classes that users hold. `declared` has the type of a declaration and the check of values. The module is long because
 each Param is declared in full.
 """
@@ -467,7 +467,7 @@ class _CNNEnsembleParams(
         return super()._set(**kwargs)
 
 
-class HasImageShape(Params):
+class HasDataShape(Params):
     """Mixin for params that describe the data to an estimator: numClasses, inputShape."""
 
     numClasses: Declared[int] = Declared(

@@ -24,7 +24,7 @@ from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.errors import reason
 from spark_cnn_ensemble.engine.paths import refuse_pattern
-from spark_cnn_ensemble.engine.weights import collect_weights
+from spark_cnn_ensemble.engine.shared_weights import collect_weights
 from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_packed, digest
 
 FORMAT_VERSION = 1

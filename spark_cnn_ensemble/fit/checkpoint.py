@@ -21,7 +21,7 @@ from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.paths import refuse_pattern
-from spark_cnn_ensemble.engine.weights import SMALL_ROW_GROUPS, collect_weights
+from spark_cnn_ensemble.engine.shared_weights import SMALL_ROW_GROUPS, collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
 from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
 from spark_cnn_ensemble.worker.weights import digest

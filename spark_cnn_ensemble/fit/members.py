@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.engine.weights import collect_weights
+from spark_cnn_ensemble.engine.shared_weights import collect_weights
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.worker.refusal import refusing_in_python

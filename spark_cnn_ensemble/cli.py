@@ -27,8 +27,8 @@ from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.persistence import check_target, write_whole
 from spark_cnn_ensemble.progress import TaskProgress
+from spark_cnn_ensemble.saved_folder import check_target
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in
@@ -291,7 +291,7 @@ def _train(options: argparse.Namespace) -> None:
         names = IndexToString(inputCol=classifier.getPredictionCol(), outputCol="predictedClassName")
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
-    write_whole(spark, options.output, model.save, options.overwrite)
+    engine_of(spark).files.write_whole(options.output, model.save, options.overwrite)
     summary = _ensemble(model).summary
     print(
         f"Trained {len(summary.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
@@ -393,5 +393,5 @@ def _score(options: argparse.Namespace) -> None:
     header = {"header": "true"} if options.output_format == "csv" else {}
     with TaskProgress(spark, "scoring", shown=True):
         write = scored.write.format(options.output_format).options(**header).save
-        write_whole(spark, options.output, write, options.overwrite)
+        engine_of(spark).files.write_whole(options.output, write, options.overwrite)
     print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
 from spark_cnn_ensemble.params import _CNNEnsembleParams, check_thresholds
-from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
+from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.rows.columns import cells_of_known_size, features_of, label_fault, label_values, refusing
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.evaluation import COUNTS_SCHEMA, count_votes
@@ -456,7 +456,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return SafeWriter(self, self._write_members)
 
     def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:
-        self._ensemble.shared_weights.write(spark, f"{path}/members")
+        self._ensemble.shared_weights.write(spark, path)
         return {
             "ensemble": self._ensemble.to_metadata(),
             "summary": None if self._summary is None else self._summary.to_dict(),
@@ -473,12 +473,14 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return SafeReader(cls, _restore)
 
 
-def _restore(spark: SparkSession, path: str, metadata: dict[str, Any]) -> CNNEnsembleClassificationModel:
+def _restore(
+    read: Callable[[list[dict[str, Any]]], list[bytes]], metadata: dict[str, Any]
+) -> CNNEnsembleClassificationModel:
     fit_result = metadata["summary"]
     num_classes = check_metadata(metadata["ensemble"])
     if fit_result is not None:
         check_fit_result(fit_result, len(metadata["ensemble"]["members"]), num_classes)
-    weights = read_weights(spark, path, metadata["ensemble"]["members"])
+    weights = read(metadata["ensemble"]["members"])
     ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
     summary = None if fit_result is None else CNNEnsembleTrainingSummary.from_dict(fit_result, ensemble.members)
     return CNNEnsembleClassificationModel(ensemble, summary)

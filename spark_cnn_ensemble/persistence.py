@@ -1,8 +1,7 @@
 """The saved form of estimators and models: its writer and its reader.
 
 An estimator is a folder with `metadata/` (Spark's JSON). A model also has `members/`: Parquet rows (member, part,
-bytes); a member's parts in order are one npz file. Metadata is written last. Everything is written next to the target
-and renamed when it is whole, so that a failed save leaves the old copy.
+bytes); a member's parts in order are one npz file. `saved_folder` says how a folder is overwritten.
 
 A file may come from anyone. Loading runs no code from it, imports nothing that it names, follows no path in it, and
 allocates no memory for a size that it only claims.
@@ -10,8 +9,8 @@ allocates no memory for a size that it only claims.
 
 from __future__ import annotations
 
+import json
 import re
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -23,8 +22,8 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.errors import reason
-from spark_cnn_ensemble.engine.paths import refuse_pattern
 from spark_cnn_ensemble.engine.shared_weights import collect_weights
+from spark_cnn_ensemble.saved_folder import SavedFolder
 from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_packed, digest
 
 FORMAT_VERSION = 1
@@ -37,77 +36,22 @@ def class_path(cls: type) -> str:
     return f"{cls.__module__}.{cls.__name__}"
 
 
-def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
-    """Refuse to write to a path that exists, or that Spark would read as a pattern.
-
-    Raises
-    ------
-    FileExistsError
-        `path` exists and `overwrite` is false.
-    ValueError
-        `path` contains a character of a pattern.
-    """
-    refuse_pattern(path, "Path")
-    if not overwrite and engine_of(spark).files.exists(path):
-        raise FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.")
-
-
-def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], overwrite: bool) -> None:
-    """Let `write` make a folder next to `path`, then rename it; an old folder at `path` is deleted last.
-
-    Whatever fails or is killed, one whole copy stays: at `path`, or for a moment at `path`.replaced-….
-
-    Parameters
-    ----------
-    spark : SparkSession
-    path : str
-        On any filesystem that Hadoop knows.
-    write : callable
-        Writes the folder to the path that it is called with.
-    overwrite : bool
-        Whether to replace an existing folder.
-
-    Raises
-    ------
-    FileExistsError, ValueError
-        See `check_target`, which runs before and after the writing.
-    """
-    check_target(spark, path, overwrite)
-    files, mark = engine_of(spark).files, uuid.uuid4().hex[:12]
-    path = path.rstrip("/")
-    unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
-    try:
-        write(unfinished)
-        if not files.exists(path):
-            files.rename(unfinished, path)
-            return
-        check_target(spark, path, overwrite)
-        files.rename(path, replaced)
-        try:
-            files.rename(unfinished, path)
-        except BaseException:
-            files.rename(replaced, path)
-            raise
-        files.delete(replaced)
-    except BaseException:
-        files.delete(unfinished)
-        raise
-
-
 class SafeWriter(MLWriter):
-    """Writes an instance next to its target and renames it when it is whole.
+    """Writes an instance so that a save that fails leaves what was there.
 
     Parameters
     ----------
     instance : Params
-    extra : callable, optional
-        Writes everything except the metadata to a folder, and returns entries for the metadata.
+    write_members : callable, optional
+        Writes the members to a folder, and returns entries for the metadata.
     """
 
-    def __init__(self, instance: Params, extra: Callable[[SparkSession, str], dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self, instance: Params, write_members: Callable[[SparkSession, str], dict[str, Any]] | None = None
+    ) -> None:
         super().__init__()
         self._instance = instance
-        self._extra = extra
+        self._write_members = write_members
 
     def save(self, path: str) -> None:
         """Save to a folder.
@@ -124,14 +68,18 @@ class SafeWriter(MLWriter):
         ValueError
             Spark would read the path as a pattern.
         """
-        write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
+        SavedFolder(self.sparkSession, path).save(self._write, self.shouldOverwrite)
 
     def saveImpl(self, path: str) -> None:
-        """Write a new folder at `path`; `save` calls this with a path next to its target."""
+        """Write a new folder at `path`; callers that handle overwriting themselves use this."""
+        SavedFolder(self.sparkSession, path).save(self._write, overwrite=False)
+
+    def _write(self, members: str) -> dict[str, Any]:
         extra = {"formatVersion": FORMAT_VERSION}
-        if self._extra is not None:
-            extra.update(self._extra(self.sparkSession, path))
-        DefaultParamsWriter.saveMetadata(self._instance, path, self.sparkSession, extraMetadata=extra)
+        if self._write_members is not None:
+            extra.update(self._write_members(self.sparkSession, members))
+        metadata = DefaultParamsWriter._get_metadata_to_save(self._instance, self.sparkSession, extra)
+        return dict(json.loads(metadata))
 
 
 class SafeReader(MLReader[Any]):
@@ -141,11 +89,14 @@ class SafeReader(MLReader[Any]):
     ----------
     cls : type
     restore : callable, optional
-        Makes the instance from the session, the path and the metadata; default: calls the class without arguments.
+        Makes the instance from a function that reads the members' weights (see `read_weights`), and the metadata;
+        default: calls the class without arguments.
     """
 
     def __init__(
-        self, cls: type[Params], restore: Callable[[SparkSession, str, dict[str, Any]], Any] | None = None
+        self,
+        cls: type[Params],
+        restore: Callable[[Callable[[list[dict[str, Any]]], list[bytes]], dict[str, Any]], Any] | None = None,
     ) -> None:
         super().__init__()
         self._cls = cls
@@ -172,13 +123,24 @@ class SafeReader(MLReader[Any]):
         """
         path = path.rstrip("/")
         metadata = self._metadata(path)
+        while True:
+            try:
+                return self._instance(path, metadata)
+            except ValueError:
+                # A save that overwrites the folder deletes what it replaced, also while it is being read.
+                before, metadata = metadata, self._metadata(path)
+                if metadata == before:
+                    raise
+
+    def _instance(self, path: str, metadata: dict[str, Any]) -> Any:
         try:
             if not _UID.fullmatch(metadata["uid"]):
                 raise ValueError("its uid is not a valid name")
             if self._restore is None:
                 instance: Any = self._cls()
             else:
-                instance = self._restore(self.sparkSession, path, metadata)
+                members = SavedFolder(self.sparkSession, path).members_folder(metadata)
+                instance = self._restore(lambda each: read_weights(self.sparkSession, path, members, each), metadata)
             instance._resetUid(metadata["uid"])
             DefaultParamsReader.getAndSetParams(instance, metadata)
         except _Damage:
@@ -194,7 +156,7 @@ class SafeReader(MLReader[Any]):
                 f"Folder {path} does not exist; pass the path that a {self._cls.__name__} was saved to."
             )
         try:
-            metadata = DefaultParamsReader.loadMetadata(path, self.sparkSession)
+            metadata = SavedFolder(self.sparkSession, path).newest()
         except Exception as error:  # Spark, Java and json raise many kinds, by what the folder holds instead
             raise ValueError(
                 f"{path} is not a saved {self._cls.__name__}: its metadata cannot be read ({reason(error)}); pass the "
@@ -217,11 +179,15 @@ class _Damage(ValueError):
         super().__init__(f"{path} is damaged: {what}; copy or save the model again.")
 
 
-def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) -> list[bytes]:
+def read_weights(spark: SparkSession, path: str, folder: str, members: list[dict[str, Any]]) -> list[bytes]:
     """The packed weights of a saved model's members, each checked against its size and SHA-256.
 
     Parameters
     ----------
+    path : str
+        The model, for messages.
+    folder : str
+        The folder of its weights.
     members : list of dict
         From the metadata: size and sha256 of each member.
 
@@ -232,7 +198,7 @@ def read_weights(spark: SparkSession, path: str, members: list[dict[str, Any]]) 
     """
     try:
         sizes = {index: int(member["size"]) for index, member in enumerate(members)}
-        parts = spark.read.schema(PARTS_SCHEMA).parquet(f"{path}/members")
+        parts = spark.read.schema(PARTS_SCHEMA).parquet(folder)
         _check_parts(path, parts, sizes)
         weights = list(collect_weights(parts, sizes).values())
     except _Damage:

@@ -88,7 +88,10 @@ class FitProgress(_Watch):
 
     @property
     def reporter(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
-        """What workers call with [((plan, member), training accuracy)] when a member is finished; None if not shown."""
+        """What workers call with [((plan, member), training accuracy)] when a member is finished.
+
+        None if nothing is shown, or if the engine learns only which tasks have ended.
+        """
         return None if self._reported is None else self._reported.add
 
     def count(self, done: list[tuple[tuple[int, int], float]]) -> None:
@@ -96,15 +99,20 @@ class FitProgress(_Watch):
         self._accuracies.update(done)
 
     def _update(self, display: _Bar | _Lines) -> None:
-        assert self._reported is not None
-        self._accuracies.update(self._reported.values)
+        before = len(self._accuracies)
+        stages = self._jobs.stages()
+        if self._reported is not None:
+            self._accuracies.update(self._reported.values)
+            done = len(self._accuracies)
+        else:
+            # One task trains one member, in the stage that has as many tasks as there are members to train.
+            done = before + max((ended for ended, tasks in stages[1:] if tasks == self._total - before), default=0)
         stage = "training"
-        tasks = self._jobs.tasks()
-        if not self._accuracies and len(tasks) == 1:  # Spark reads the rows in a job of their own
-            stage = f"reading {tasks[0][0]}/{tasks[0][1]}"
+        if not done and len(stages) == 1:  # Spark reads the rows in a stage of their own
+            stage = f"reading {stages[0][0]}/{stages[0][1]}"
         finite = [accuracy for accuracy in self._accuracies.values() if np.isfinite(accuracy)]
         note = f"accuracy {np.mean(finite):.2%}" if finite else ""
-        display.show(len(self._accuracies), self._total, stage, note)
+        display.show(done, self._total, stage, note)
 
 
 class TaskProgress(_Watch):
@@ -115,7 +123,7 @@ class TaskProgress(_Watch):
         self._stage = stage
 
     def _update(self, display: _Bar | _Lines) -> None:
-        done, total = (sum(numbers) for numbers in zip(*self._jobs.tasks() or [(0, 0)], strict=True))
+        done, total = (sum(numbers) for numbers in zip(*self._jobs.stages() or [(0, 0)], strict=True))
         display.show(done, total, self._stage, "")
 
 

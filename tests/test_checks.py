@@ -24,7 +24,6 @@ from pyspark.ml.feature import VectorAssembler
 from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationSplit
-from pyspark.ml.util import DefaultParamsWriter
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, DoubleType, StructField, StructType
 from support.classifiers import small
@@ -38,6 +37,7 @@ from support.scored import OUTPUTS, votes_by_id
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import to_dataframe
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.fit.members import place_bags
 from spark_cnn_ensemble.rows.draw import draw_of
 from spark_cnn_ensemble.rows.training_rows import explode_bags
@@ -948,12 +948,12 @@ def test_24_another_class_and_a_missing_folder_are_refused(saved):
 
 
 @pytest.mark.parametrize("name", ["model", "new"])
-def test_24_a_save_that_fails_leaves_the_folder_as_it_was(model, saved, tmp_path, monkeypatch, name):
+def test_24_a_save_that_fails_leaves_the_folder_as_it_was(spark, model, saved, tmp_path, monkeypatch, name):
     def fail(*_, **__):
-        assert list(tmp_path.glob("*.saving-*/members/*.parquet"))  # metadata is written last
+        assert list(tmp_path.glob(f"{name}/members/save=*/*.parquet"))  # metadata is written last
         raise OSError("disk full")
 
-    monkeypatch.setattr(DefaultParamsWriter, "saveMetadata", fail)
+    monkeypatch.setattr(type(engine_of(spark).files), "add", fail)
     with pytest.raises(OSError, match="disk full"):
         model.subset([0, 1]).write().overwrite().save(str(tmp_path / name))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

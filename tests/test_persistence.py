@@ -19,7 +19,7 @@ def folder(train, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("pattern", ["checkpoint/*/*.parquet", "model/members/*.parquet"])
+@pytest.mark.parametrize("pattern", ["checkpoint/*/*.parquet", "model/members/*/*.parquet"])
 def test_a_large_member_is_written_in_small_row_groups(folder, pattern):
     """The JVM holds a row group in its heap while it writes one, and while it reads one."""
     (file,) = folder.glob(pattern)

@@ -22,6 +22,7 @@ class ClassicEngine(Engine):
     """See `Engine`."""
 
     def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
         self._context = spark.sparkContext
         if self.is_local and "PYSPARK_PYTHON" not in os.environ:
             # Spark would start the python3 of PATH, which may lack this package or have another version.
@@ -36,7 +37,7 @@ class ClassicEngine(Engine):
         return self.master.startswith("local")
 
     @property
-    def application(self) -> str:
+    def scope(self) -> str:
         return self._context.applicationId
 
     @property
@@ -45,7 +46,7 @@ class ClassicEngine(Engine):
 
     @property
     def files(self) -> HadoopFiles:
-        return HadoopFiles(self._context)
+        return HadoopFiles(self._spark)
 
     def quieten(self) -> None:
         self._context.setLogLevel("ERROR")

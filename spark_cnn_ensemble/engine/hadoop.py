@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Callable
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
-from pyspark import SparkContext
+from pyspark.sql import SparkSession
 
-from spark_cnn_ensemble.engine.interface import Files
+from spark_cnn_ensemble.engine.interface import Entry, Files
+from spark_cnn_ensemble.engine.paths import path_exists
 
 
 class HadoopFiles(Files):
     """See `Files`."""
 
-    def __init__(self, context: SparkContext) -> None:
+    def __init__(self, spark: SparkSession) -> None:
+        super().__init__(spark)
+        context = spark.sparkContext
         self._jvm: Any = context._jvm
         self._configuration = context._jsc.hadoopConfiguration()
 
@@ -25,40 +29,52 @@ class HadoopFiles(Files):
         filesystem, target = self._path(path)
         return bool(filesystem.exists(target))
 
-    def matches(self, pattern: str) -> bool:
+    def matches(self, pattern: str) -> list[Entry]:
         filesystem, target = self._path(pattern)
-        return bool(filesystem.globStatus(target))
+        found = filesystem.globStatus(target) or []
+        return [Entry(one.getPath().toString(), one.getModificationTime() / 1000) for one in found]
 
-    def rename(self, source: str, target: str) -> None:
-        filesystem, old = self._path(source)
-        if not filesystem.rename(old, self._path(target)[1]):
-            raise OSError(f"Could not rename {source} to {target}.")
+    def add(self, folder: str, name: str, line: str) -> bool:
+        path, unfinished = f"{folder}/{name}", f"{folder}/.{name}.{uuid.uuid4().hex}"
+        filesystem, source = self._path(unfinished)
+        stream = filesystem.create(source, False)
+        try:
+            stream.write(bytearray(f"{line}\n".encode()))
+        finally:
+            stream.close()
+        # The look is for filesystems whose rename replaces a file.
+        if not self.exists(path) and filesystem.rename(source, self._path(path)[1]):
+            return True
+        filesystem.delete(source, False)
+        return False
 
     def delete(self, path: str) -> None:
         filesystem, target = self._path(path)
         filesystem.delete(target, True)
 
-    def write_new(self, path: str, text: str) -> bool:
-        unfinished = f"{path}.{self._jvm.java.util.UUID.randomUUID().toString()}"
-        filesystem, source = self._path(unfinished)
-        stream = filesystem.create(source, False)
+    def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
+        mark = uuid.uuid4().hex[:12]
+        unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
         try:
-            stream.write(bytearray(text.encode()))
-        finally:
-            stream.close()
-        if not filesystem.exists(self._path(path)[1]) and filesystem.rename(source, self._path(path)[1]):
-            return True
-        filesystem.delete(source, False)
-        return False
-
-    def read(self, path: str) -> str:
-        filesystem, source = self._path(path)
-        stream = filesystem.open(source)
-        try:
-            return bytes(stream.readAllBytes()).decode()
-        except Py4JJavaError as error:
-            if "ChecksumException" in str(error):
-                raise ValueError(f"{path} does not match its checksum.") from None
+            write(unfinished)
+            if not self.exists(path):
+                self._rename(unfinished, path)
+                return
+            if not overwrite:
+                raise path_exists(path)
+            self._rename(path, replaced)
+            try:
+                self._rename(unfinished, path)
+            except BaseException:
+                self._rename(replaced, path)
+                raise
+            self.delete(replaced)
+        except BaseException:
+            self.delete(unfinished)
             raise
-        finally:
-            stream.close()
+
+    def _rename(self, source: str, target: str) -> None:
+        filesystem, old = self._path(source)
+        # Some filesystems would move the folder into one that is there.
+        if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
+            raise OSError(f"Could not rename {source} to {target}.")

@@ -5,32 +5,66 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, NamedTuple
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
+class Entry(NamedTuple):
+    """A file or folder, or a line of a text file.
+
+    Parameters
+    ----------
+    path : str
+    modified : float
+        Seconds since 1970.
+    text : str
+        The line; "" where only names were asked for.
+    """
+
+    path: str
+    modified: float
+    text: str = ""
+
+
 class Files(ABC):
-    """Whole files and folders on any filesystem that Spark can reach."""
+    """Files and folders on any filesystem that Spark can reach."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+
+    def lines(self, folder: str) -> list[Entry]:
+        """The lines of the text files in a folder, in no order.
+
+        Raises
+        ------
+        PySparkException
+            There is no such folder, or a file cannot be read.
+        """
+        rows = self._spark.read.text(folder).select(
+            "value",
+            F.col("_metadata.file_path"),
+            F.col("_metadata.file_modification_time").cast("double"),
+        )
+        return [Entry(path, modified, text) for text, path, modified in rows.collect()]
 
     @abstractmethod
     def exists(self, path: str) -> bool:
         """Whether there is a file or folder at `path`."""
 
     @abstractmethod
-    def matches(self, pattern: str) -> bool:
-        """Whether any file or folder matches a pattern, such as folder/name=*."""
+    def matches(self, pattern: str) -> list[Entry]:
+        """The files and folders that match a pattern, such as folder/name=*."""
 
     @abstractmethod
-    def rename(self, source: str, target: str) -> None:
-        """Rename a folder.
+    def add(self, folder: str, name: str, line: str) -> bool:
+        """Add a text file of one line to a folder, which is made if it does not exist.
 
-        Raises
-        ------
-        OSError
-            The filesystem refused.
+        A reader sees the whole file or none. Returns False, and adds nothing, if the engine can see that there is a
+        file called `name`; an engine that cannot chooses another name.
         """
 
     @abstractmethod
@@ -38,17 +72,23 @@ class Files(ABC):
         """Delete a file, or a folder with everything in it; do nothing if there is neither."""
 
     @abstractmethod
-    def write_new(self, path: str, text: str) -> bool:
-        """Write a text file in one step; returns False and writes nothing if the file exists."""
+    def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
+        """Let `write` make a folder, which replaces what is at `path` once it is whole.
 
-    @abstractmethod
-    def read(self, path: str) -> str:
-        """The text of a small file.
+        Whatever fails or is killed, one whole copy stays: at `path`, or next to it.
+
+        Parameters
+        ----------
+        path : str
+        write : callable
+            Writes the folder to the path that it is called with, where there is nothing.
+        overwrite : bool
+            Whether to replace what is at `path`.
 
         Raises
         ------
-        ValueError
-            The file does not match its checksum, or is not text.
+        FileExistsError
+            Something is at `path`, perhaps only since `write` was called, and `overwrite` is false.
         """
 
 
@@ -64,8 +104,8 @@ class JobWatch(ABC):
         """Stop watching; with `cancel`, cancel the jobs that still run. Raises nothing: the session may be gone."""
 
     @abstractmethod
-    def tasks(self) -> list[tuple[int, int]]:
-        """Tasks that are done and all tasks, for each job, in the order of the jobs."""
+    def stages(self) -> list[tuple[int, int]]:
+        """Tasks that are done and all tasks, for each stage that has begun, in the order of the stages."""
 
 
 class Collector(ABC):
@@ -97,8 +137,8 @@ class Engine(ABC):
 
     @property
     @abstractmethod
-    def application(self) -> str:
-        """The application's id; what is shared within one application cannot be used in another."""
+    def scope(self) -> str:
+        """The id within which weights are shared: what `share` returned for another scope cannot be used."""
 
     @property
     @abstractmethod
@@ -131,5 +171,5 @@ class Engine(ABC):
         """A watch over the jobs of this thread."""
 
     @abstractmethod
-    def collector(self) -> Collector:
-        """A collector of values from workers."""
+    def collector(self) -> Collector | None:
+        """A collector of values from workers; None if values cannot arrive before the job ends."""

@@ -30,17 +30,16 @@ class TaggedJobs(JobWatch):
                 self._context.cancelJobsWithTag(self._tag)
             self._context.removeJobTag(self._tag)
 
-    def tasks(self) -> list[tuple[int, int]]:
+    def stages(self) -> list[tuple[int, int]]:
         jobs = self._context._jsc.sc().statusTracker().getJobIdsForTag(self._tag)
         tracker = self._context._jsc.statusTracker()
-        counts = []
+        stages = {}
         for job in sorted(jobs):
             info = tracker.getJobInfo(job)
-            stages = [tracker.getStageInfo(stage) for stage in info.stageIds()] if info is not None else []
-            # A stage that Spark skips is never submitted.
-            begun = [stage for stage in stages if stage is not None and stage.submissionTime() > 0]
-            counts.append((sum(stage.numCompletedTasks() for stage in begun), sum(stage.numTasks() for stage in begun)))
-        return counts
+            stages.update({stage: tracker.getStageInfo(stage) for stage in info.stageIds()} if info is not None else {})
+        # A stage that Spark skips is never submitted.
+        begun = [stage for _, stage in sorted(stages.items()) if stage is not None and stage.submissionTime() > 0]
+        return [(stage.numCompletedTasks(), stage.numTasks()) for stage in begun]
 
 
 class AccumulatorCollector(Collector):

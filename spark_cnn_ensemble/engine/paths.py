@@ -1,4 +1,4 @@
-"""A check for paths that Spark writes to literally but reads as patterns."""
+"""What is refused about paths: patterns, and paths that are taken."""
 
 from __future__ import annotations
 
@@ -21,3 +21,8 @@ def refuse_pattern(path: str, name: str) -> None:
         raise ValueError(
             f"{name} '{path}' has a character that Spark reads as a pattern (* ? [ ] {{ }}); choose another."
         )
+
+
+def path_exists(path: str) -> FileExistsError:
+    """The error for a path that is taken and must not be overwritten."""
+    return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.")

@@ -50,21 +50,21 @@ def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, byt
 
 
 class SharedWeights:
-    """Members' packed weights, shared with workers on first use, once per application."""
+    """Members' packed weights, shared with workers on first use, once per scope of the engine."""
 
     def __init__(self, weights: Sequence[bytes]) -> None:
         self._weights = weights
         self._lock = threading.Lock()
-        self._application = ""
+        self._scope = ""
         self._weights_of: WeightsOf | None = None
 
     def of(self, spark: SparkSession) -> WeightsOf:
         """The function that workers call with a member's index to get its weights."""
         engine = engine_of(spark)
         with self._lock:
-            if self._weights_of is None or self._application != engine.application:
+            if self._weights_of is None or self._scope != engine.scope:
                 self._weights_of = engine.share(self._weights)
-                self._application = engine.application
+                self._scope = engine.scope
             return self._weights_of
 
     def write(self, spark: SparkSession, path: str) -> None:

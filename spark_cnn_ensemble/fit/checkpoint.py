@@ -1,7 +1,7 @@
 """The folder of finished members (checkpointDir).
 
     checkpointDir/
-      _fit.json           the fit that the members belong to: params, shape, versions
+      fit/                one line of JSON: the fit that the members belong to, by params, shape and versions
       attempt=…/          one per call of fit: Parquet rows of `worker.training.TRAINED_SCHEMA`, one file per task
 
 A task's file moves into place when the task ends, and stays there if the fit fails later. Fits that run at once write
@@ -20,6 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.errors import reason
 from spark_cnn_ensemble.engine.paths import refuse_pattern
 from spark_cnn_ensemble.engine.shared_weights import SMALL_ROW_GROUPS, collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
@@ -70,26 +71,44 @@ class Checkpoint:
         self._spark = spark
         self._path = path.rstrip("/")
         self._attempt = f"a-{uuid.uuid4().hex}"
-        files, identity_file = engine_of(spark).files, f"{self._path}/_fit.json"
         identity = json.loads(json.dumps({"formatVersion": FORMAT_VERSION, **identity}))
-        if not files.exists(identity_file) and files.write_new(
-            identity_file, json.dumps(identity, indent=1, sort_keys=True)
-        ):
-            return
+        files, folder = engine_of(spark).files, f"{self._path}/fit"
+        if files.exists(f"{self._path}/_fit.json"):
+            raise ValueError(
+                f"checkpointDir '{path}' was written by version 0.1 of spark_cnn_ensemble, whose members are not "
+                "resumed; set another folder, or delete this one."
+            )
         try:
-            other = json.loads(files.read(identity_file))
+            lines = files.lines(folder) if files.exists(folder) else []
+            if not lines:
+                files.add(folder, "fit.json", json.dumps(identity, sort_keys=True))
+                lines = files.lines(folder)
+        except Exception as error:  # filesystems and damaged files make Spark and Java raise many kinds
+            raise ValueError(
+                f"checkpointDir '{path}' cannot be used ({reason(error)}); set another folder, or delete this one."
+            ) from None
+        # Fits that begin at once may each have added a file, where an engine cannot prevent it.
+        for line in lines:
+            self._check_identity(line.text, identity)
+
+    def _check_identity(self, text: str, identity: dict[str, Any]) -> None:
+        try:
+            other = json.loads(text)
         except ValueError:
             other = None
         if not isinstance(other, dict):
-            raise ValueError(f"checkpointDir '{path}' has a damaged _fit.json; set another folder, or delete this one.")
+            raise ValueError(
+                f"checkpointDir '{self._path}' has a damaged file in its folder fit; set another folder, or delete "
+                "this one."
+            )
         differing = [name for name in sorted({*other, *identity}) if other.get(name) != identity.get(name)]
         if differing:
             differences = "; ".join(
                 f"{name} is {_short(other.get(name))} there, {_short(identity.get(name))} here" for name in differing
             )
             raise ValueError(
-                f"checkpointDir '{path}' holds members of another fit ({differences}); set another folder, or delete "
-                "this one."
+                f"checkpointDir '{self._path}' holds members of another fit ({differences}); set another folder, or "
+                "delete this one."
             )
 
     def finished(self) -> dict[int, Finished]:
@@ -164,7 +183,7 @@ class Checkpoint:
     def _parts(self) -> DataFrame:
         # A truncated file is skipped; its member then counts as not finished.
         reader = self._spark.read.schema(f"{TRAINED_SCHEMA}, attempt string").option("ignoreCorruptFiles", "true")
-        return reader.parquet(self._path)
+        return reader.option("basePath", self._path).parquet(f"{self._path}/attempt=*")
 
 
 def _report(text: str) -> dict[str, Any] | None:

@@ -21,13 +21,7 @@ def engine(spark):
 
 def test_a_local_session_has_known_slots(spark, engine):
     assert (engine.slots, engine.is_local, engine.master) == (2, True, "local[2]")
-    assert engine.application == engine_of(spark).application
-
-
-def test_a_connect_session_is_refused_in_a_sentence():
-    session = type("SparkSession", (), {"__module__": "pyspark.sql.connect.session"})()
-    with pytest.raises(ValueError, match=r"^Spark Connect sessions are not supported; give a classic session, .*\.$"):
-        engine_of(session)
+    assert engine.scope == engine_of(spark).scope
 
 
 @pytest.mark.spark
@@ -70,44 +64,61 @@ def folder(request, spark, tmp_path):
     return str(tmp_path)
 
 
-def test_a_file_is_written_once_and_read(files, folder, tmp_path):
-    path = f"{folder}/inner/text.json"
-    assert not files.exists(path)
-    assert files.write_new(path, "größe")
-    assert not files.write_new(path, "another")
-    assert files.exists(path)
-    assert files.read(path) == "größe"
+def test_a_file_of_one_line_is_added_once_and_read(files, folder, tmp_path):
+    assert not files.exists(f"{folder}/inner")
+    assert files.add(f"{folder}/inner", "text.json", "größe")
+    assert not files.add(f"{folder}/inner", "text.json", "another")
+    assert files.exists(f"{folder}/inner/text.json")
+    (line,) = files.lines(f"{folder}/inner")
+    assert line.text == "größe"
+    assert line.path.endswith("/inner/text.json")
+    assert abs(line.modified - time.time()) < 60
     assert [file.name for file in (tmp_path / "inner").iterdir() if not file.name.startswith(".")] == ["text.json"]
 
 
-def test_a_file_that_does_not_match_its_checksum_is_refused(files, folder, tmp_path):
-    files.write_new(f"{folder}/text", "one")
-    (tmp_path / "text").write_text("two")
-    with pytest.raises(ValueError, match="does not match its checksum"):
-        files.read(f"{folder}/text")
+def test_a_file_that_does_not_match_its_checksum_is_not_read(files, folder, tmp_path):
+    files.add(f"{folder}/inner", "text", "one")
+    (tmp_path / "inner" / "text").write_text("two")
+    with pytest.raises(Exception, match=r"(?i)checksum"):
+        files.lines(f"{folder}/inner")
 
 
-def test_a_file_that_is_not_text_is_refused(files, folder, tmp_path):
-    (tmp_path / "text").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError):
-        files.read(f"{folder}/text")
-
-
-def test_folders_are_matched_renamed_and_deleted(files, folder, tmp_path):
+def test_folders_are_matched_and_deleted(files, folder, tmp_path):
     (tmp_path / "attempt=1" / "inside").mkdir(parents=True)
-    assert files.matches(f"{folder}/attempt=*")
+    (found,) = files.matches(f"{folder}/attempt=*")
+    assert found.path.endswith("/attempt=1")
+    assert abs(found.modified - time.time()) < 60
     assert not files.matches(f"{folder}/other=*")
-    files.rename(f"{folder}/attempt=1", f"{folder}/moved")
-    assert files.exists(f"{folder}/moved/inside")
-    assert not files.exists(f"{folder}/attempt=1")
-    files.delete(f"{folder}/moved")
-    files.delete(f"{folder}/moved")  # does nothing, since nothing is there
+    files.delete(f"{folder}/attempt=1")
+    files.delete(f"{folder}/attempt=1")  # does nothing, since nothing is there
     assert not list(tmp_path.iterdir())
 
 
-def test_a_rename_that_the_filesystem_refuses_raises(files, folder):
-    with pytest.raises(Exception, match="missing"):
-        files.rename(f"{folder}/missing", f"{folder}/target")
+@pytest.mark.parametrize("before", [None, "old"], ids=["a free path", "a folder"])
+def test_a_folder_is_replaced_once_the_new_one_is_whole(files, folder, tmp_path, before):
+    if before:
+        files.add(f"{folder}/target", "text", before)
+
+    def write(path):
+        assert (tmp_path / "target").exists() == bool(before)
+        files.add(path, "text", "new")
+
+    files.write_whole(f"{folder}/target", write, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert files.lines(f"{folder}/target")[0].text == "new"
+
+
+def test_a_folder_stays_if_its_replacement_fails(files, folder, tmp_path):
+    files.add(f"{folder}/target", "text", "old")
+
+    def write(path):
+        files.add(path, "text", "new")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        files.write_whole(f"{folder}/target", write, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert files.lines(f"{folder}/target")[0].text == "old"
 
 
 # Rows and weights
@@ -176,11 +187,11 @@ def test_tasks_of_jobs_inside_a_watch_are_counted(spark, engine):
     watch = engine.watch_jobs()
     watch.start()
     spark.range(0, 100, 1, 3).collect()
-    wait_until(lambda: watch.tasks() == [(3, 3)])  # Spark's status tracker lags
+    wait_until(lambda: watch.stages() == [(3, 3)])  # Spark's status tracker lags
     watch.stop(cancel=False)
     spark.range(0, 100, 1, 5).collect()
     time.sleep(1)
-    assert watch.tasks() == [(3, 3)]
+    assert watch.stages() == [(3, 3)]
 
 
 def test_jobs_inside_a_watch_are_cancelled(spark, engine):

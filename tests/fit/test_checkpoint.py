@@ -164,11 +164,18 @@ def test_a_checkpoint_of_other_rows_is_refused_and_left_alone(train, quick, chan
 def test_a_checkpoint_whose_identity_is_damaged_is_refused(train, quick, tmp_path):
     folder = tmp_path / "checkpoint"
     shutil.copytree(quick[0], folder)
-    without_checksum(folder / "_fit.json").write_text("{")
+    without_checksum(folder / "fit" / "fit.json").write_text("{")
     with pytest.raises(
-        ValueError, match=r"^checkpointDir .* has a damaged _fit\.json; set another folder, or delete this one\.$"
+        ValueError,
+        match=r"^checkpointDir .* has a damaged file in its folder fit; set another folder, or delete this one\.$",
     ):
         small(**QUICK, checkpointDir=str(folder)).fit(train)
+
+
+def test_a_checkpoint_of_version_0_1_is_refused(train, tmp_path):
+    (tmp_path / "_fit.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"^checkpointDir .* was written by version 0\.1 .*; set another folder, or"):
+        small(**QUICK, checkpointDir=str(tmp_path)).fit(train)
 
 
 def test_how_a_bag_is_held_may_change_between_a_fit_and_its_resumption(train, quick):

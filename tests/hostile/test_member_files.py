@@ -10,6 +10,7 @@ from support.saved_models import (
     edit_metadata,
     load_damaged,
     member_rows,
+    members_of,
     only,
     set_value,
     write_member_rows,
@@ -82,7 +83,7 @@ def test_members_that_are_text_are_refused(copy):
 @pytest.mark.parametrize("left", [0, 3, 100, 0.5, -1], ids=["0", "3 bytes", "100 bytes", "half", "all but 1 byte"])
 def test_a_truncated_file_is_refused(copy, left):
     write_member_rows(copy, member_rows(copy))
-    file = only(copy / "members", "*.parquet")
+    file = only(members_of(copy), "*.parquet")
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * left) if isinstance(left, float) else left])
     assert "is damaged: " in load_damaged(copy)

@@ -14,6 +14,7 @@ from support.saved_models import (
     edit_metadata,
     load_damaged,
     load_refused,
+    members_of,
     metadata_file,
     set_value,
     without_checksum,
@@ -21,7 +22,7 @@ from support.saved_models import (
 )
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
-from spark_cnn_ensemble.persistence import write_whole
+from spark_cnn_ensemble.engine import engine_of
 
 of_both_classes = pytest.mark.parametrize("cls", [CNNEnsembleClassificationModel, CNNEnsembleClassifier])
 ESTIMATOR = "spark_cnn_ensemble.CNNEnsembleClassifier"
@@ -187,19 +188,19 @@ def test_load_refuses_an_estimator_with_an_unknown_param(estimator):
 
 
 def test_load_refuses_a_model_without_the_folder_of_members(copy):
-    shutil.rmtree(copy / "members")
+    shutil.rmtree(members_of(copy))
     assert re.search(r"is damaged: its members cannot be read \(.+\);", load_damaged(copy))
 
 
 def test_load_refuses_a_model_without_files_of_members(copy):
-    for file in (copy / "members").iterdir():
+    for file in members_of(copy).iterdir():
         if file.is_file():
             file.unlink()
     assert re.search(r"is damaged: (its|the) ", load_damaged(copy))
 
 
 def test_load_refuses_a_model_that_lacks_a_file_of_members(copy):
-    first, *others = sorted((copy / "members").glob("*.parquet"))
+    first, *others = sorted(members_of(copy).glob("*.parquet"))
     assert others
     first.unlink()
     assert "is damaged: the weights of member 0 differ from those that were saved;" in load_damaged(copy)
@@ -207,7 +208,7 @@ def test_load_refuses_a_model_that_lacks_a_file_of_members(copy):
 
 def flip_bit(folder, where):
     """Flip a bit in the largest file of members, and give the file."""
-    file = max((folder / "members").glob("*.parquet"), key=lambda file: file.stat().st_size)
+    file = max(members_of(folder).glob("*.parquet"), key=lambda file: file.stat().st_size)
     data = bytearray(file.read_bytes())
     at = {"magic": 0, "data": len(data) // 2, "name of the writer": -40, "length of the footer": -5}[where]
     data[at] ^= 0x40
@@ -258,7 +259,7 @@ def test_save_refuses_a_path_that_another_job_creates_in_the_meantime(spark, tmp
         target.mkdir()
         (target / "of another job").touch()
 
-    text = refused(write_whole, spark, str(target), write, False, kind=FileExistsError)
+    text = refused(engine_of(spark).files.write_whole, str(target), write, False, kind=FileExistsError)
     assert text == f"Path {target} exists already; choose another, or overwrite it explicitly."
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["model", "model/of another job"]
 

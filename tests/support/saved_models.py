@@ -52,16 +52,23 @@ def set_value(*path, to):
     return edit
 
 
+def members_of(folder):
+    """The folder of a saved model's members, of which there is one."""
+    (members,) = (folder / "members").iterdir()
+    return members
+
+
 def member_rows(folder):
     """The rows (member, part, bytes) of a saved model."""
-    return pq.read_table(folder / "members").to_pylist()
+    return pq.read_table(members_of(folder)).to_pylist()
 
 
 def write_member_rows(folder, rows, schema=MEMBERS_SCHEMA):
     """Replace the rows (member, part, bytes) of a saved model."""
-    shutil.rmtree(folder / "members")
-    (folder / "members").mkdir()
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "members" / "part-00000.parquet")
+    members = members_of(folder)
+    shutil.rmtree(members)
+    members.mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema), members / "part-00000.parquet")
 
 
 def replace_weights(folder, data):

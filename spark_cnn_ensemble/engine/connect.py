@@ -1,0 +1,71 @@
+"""The engine for a Spark Connect session: one whose driver is a server elsewhere, without a JVM in this process."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.sql import Column, DataFrame
+from pyspark.storagelevel import StorageLevel
+
+from spark_cnn_ensemble.engine.artifacts import share_as_artifacts
+from spark_cnn_ensemble.engine.connect_files import ConnectFiles
+from spark_cnn_ensemble.engine.interface import Engine
+from spark_cnn_ensemble.engine.operations import TaggedOperations
+from spark_cnn_ensemble.worker.weights import WeightsOf
+
+
+class ConnectEngine(Engine):
+    """See `Engine`."""
+
+    def __init__(self, spark: Any) -> None:
+        self._spark = spark
+
+    @property
+    def slots(self) -> int:
+        # The plan of a range names the server's default parallelism; no job runs.
+        plan = self._spark.range(1 << 40)._explain_string()
+        splits = re.search(r"splits=(\d+)", plan)
+        return int(splits.group(1)) if splits else 1
+
+    @property
+    def is_local(self) -> bool:
+        return self.master.startswith("local")
+
+    @property
+    def scope(self) -> str:
+        return str(self._spark.session_id)
+
+    @property
+    def master(self) -> str:
+        return str(self._spark.conf.get("spark.master", ""))
+
+    @property
+    def files(self) -> ConnectFiles:
+        return ConnectFiles(self._spark)
+
+    def quieten(self) -> None:
+        """Do nothing: the log is the server's."""
+
+    def share(self, weights: Sequence[bytes]) -> WeightsOf:
+        return share_as_artifacts(self._spark, weights)
+
+    def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
+        return frame.repartitionById(count, partition)
+
+    @contextmanager
+    def keep(self, frame: DataFrame) -> Iterator[DataFrame]:
+        frame.persist(StorageLevel.DISK_ONLY)
+        try:
+            yield frame
+        finally:
+            frame.unpersist()
+
+    def watch_jobs(self) -> TaggedOperations:
+        return TaggedOperations(self._spark, f"progress-{uuid.uuid4().hex}")
+
+    def collector(self) -> None:
+        return None

@@ -1,0 +1,60 @@
+"""Files that only a Spark Connect server can reach, through its data sources."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Callable
+
+from pyspark.errors import AnalysisException
+from pyspark.ml.connect.readwrite import RemoteMLWriter
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.engine.interface import Entry, Files
+from spark_cnn_ensemble.engine.paths import path_exists
+
+
+class ConnectFiles(Files):
+    """See `Files`. Data sources do not show files whose names begin with an underscore or a dot."""
+
+    def exists(self, path: str) -> bool:
+        try:
+            _ = self._binary_files(path).schema  # Spark looks for the path while it analyses the plan
+        except AnalysisException as error:
+            if error.getCondition() != "PATH_NOT_FOUND":
+                raise
+            return False
+        return True
+
+    def matches(self, pattern: str) -> list[Entry]:
+        if not self.exists(pattern):
+            return []
+        found = self._binary_files(pattern).select("path", F.col("modificationTime").cast("double")).collect()
+        # What has only files that are not shown is there, too.
+        return [Entry(path, modified) for path, modified in found] or [Entry(pattern, math.inf)]
+
+    def _binary_files(self, path: str) -> DataFrame:
+        return self._spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+
+    def add(self, folder: str, name: str, line: str) -> bool:
+        one = self._spark.createDataFrame([(line,)], "value string").coalesce(1)
+        one.write.mode("append").text(folder)
+        return True
+
+    def delete(self, path: str) -> None:
+        # Spark's own writers delete in this way, before they overwrite.
+        RemoteMLWriter.handleOverwrite(path, True)
+
+    def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
+        # A server cannot rename. Of two copies that are written one after the other, one is always whole.
+        if not self.exists(path):
+            write(path)
+            return
+        if not overwrite:
+            raise path_exists(path)
+        beside = f"{path}.saving-{uuid.uuid4().hex[:12]}"
+        write(beside)
+        self.delete(path)
+        write(path)
+        self.delete(beside)

@@ -1,6 +1,6 @@
-"""How the house is built: who may import whom, what is loaded when, and what stands in one place.
+"""The layout of the package: who may import whom, what is loaded when, and what stands in one place.
 
-`ALLOWED` is the table of the house: a new module gets a row in it, and a new import is allowed there or it is a fault.
+`ALLOWED` is the table of imports: a new module gets a row in it, and a new import is allowed there or it is a fault.
 """
 
 import ast
@@ -336,7 +336,7 @@ def test_no_two_classes_have_one_name():
 
 
 @pytest.mark.parametrize("module", SOURCES)
-def test_a_module_opens_with_its_place_in_the_house_and_a_long_one_with_its_reason(module):
+def test_a_module_has_a_docstring_and_a_long_one_its_reason(module):
     docstring = ast.get_docstring(SOURCES[module])
     assert docstring
     if len(LINES[module]) > LONGEST:

@@ -1,7 +1,7 @@
 """A folder that holds one saved instance, and is overwritten without a rename.
 
     path/
-      metadata/               one text file per generation: Spark's JSON, and `generation`, `save`, `membersFolder`
+      metadata/               one text file per generation: Spark's JSON, and `generation` and `save`
       members/save=<save>/    the weights that a generation names; `members/` itself in a model of version 0.1
 
 A save writes its members to a folder of its own, and then adds one file to `metadata/`. That file is the commit: a save
@@ -26,8 +26,8 @@ from spark_cnn_ensemble.engine.interface import Entry
 from spark_cnn_ensemble.engine.paths import path_exists, refuse_pattern
 
 _ORPHANED = 24 * 3600.0  # seconds after which a folder that no generation names is not of a save that still runs
-_MEMBERS = re.compile(r"members(/save=[0-9a-f]{12})?")
-_SAVE = re.compile(r"save=[0-9a-f]{12}")
+_SAVE = re.compile(r"[0-9a-f]{12}")
+_FOLDER_OF_SAVE = re.compile(r"members/save=[0-9a-f]{12}")
 
 
 class SavedFolder:
@@ -59,17 +59,14 @@ class SavedFolder:
         return generations[0][0]
 
     def members_folder(self, metadata: dict[str, Any]) -> str:
-        """The path of the members that a generation names.
+        """The path of the members of a generation.
 
         Raises
         ------
         ValueError
-            The name is not one that `save` makes.
+            The metadata is not what `save` writes.
         """
-        name = metadata.get("membersFolder", "members")
-        if not _MEMBERS.fullmatch(name):
-            raise ValueError("its membersFolder is not a valid name")
-        return f"{self._path}/{name}"
+        return f"{self._path}/{_folder(metadata)}"
 
     def save(self, write: Callable[[str], dict[str, Any]], overwrite: bool) -> None:
         """Add a generation, and delete older ones.
@@ -98,9 +95,8 @@ class SavedFolder:
             self._files.write_whole(self._path, write_apart, overwrite)
             return
         save = uuid.uuid4().hex[:12]
-        members = f"members/save={save}"
         try:
-            metadata = {**write(f"{self._path}/{members}"), "save": save, "membersFolder": members}
+            metadata = {**write(f"{self._path}/members/save={save}"), "save": save}
             while not self._commit({**metadata, "generation": generation + 1}):
                 if not overwrite:
                     raise path_exists(self._path)
@@ -136,17 +132,17 @@ class SavedFolder:
         """Delete older generations than that of `save`, and members of saves that ended without a commit."""
         generations = self._generations()
         place = [one.get("save") for one, _ in generations].index(save) + 1
-        kept = {one["membersFolder"] for one, _ in generations[:place]}
-        replaced = {one.get("membersFolder", "members") for one, _ in generations[place:]} - kept
+        kept = {_folder(one) for one, _ in generations[:place]}
+        replaced = {_folder(one) for one, _ in generations[place:]} - kept
         for _, entry in generations[place:]:
             self._files.delete(entry.path)
         for entry in self._files.matches(f"{self._path}/members/*"):
-            found = _SAVE.search(entry.path)
+            found = _FOLDER_OF_SAVE.search(entry.path)
             if found is None:  # of version 0.1, whose files are next to the folders
                 if "members" in replaced:
                     self._files.delete(entry.path)
                 continue
-            folder = f"members/{found.group()}"
+            folder = found.group()
             orphaned = folder not in kept and time.time() - entry.modified > _ORPHANED
             if folder in replaced or orphaned:
                 self._files.delete(f"{self._path}/{folder}")
@@ -159,8 +155,8 @@ class SavedFolder:
     def _generations(self) -> list[tuple[dict[str, Any], Entry]]:
         """Metadata and its file, the newest generation first; of two with one number, the one that was added first."""
         found = [(json.loads(entry.text), entry) for entry in self._metadata_lines()]
-        if not all(isinstance(metadata, dict) for metadata, _ in found):
-            raise ValueError("it is not a JSON object")
+        if not all(isinstance(metadata, dict) and "class" in metadata for metadata, _ in found):
+            raise ValueError("it names no class")
         return sorted(found, key=lambda one: (-self._number(one[0]), one[1].modified, one[1].path))
 
     def _metadata_lines(self) -> list[Entry]:
@@ -189,6 +185,15 @@ class SavedFolder:
             return 0
         ours = str(generations[0][0].get("class")).startswith("spark_cnn_ensemble.")
         return self._number(generations[0][0]) if ours else None
+
+
+def _folder(metadata: dict[str, Any]) -> str:
+    """The folder of the members of a generation, relative to the path."""
+    if "save" not in metadata:
+        return "members"  # of version 0.1
+    if not _SAVE.fullmatch(metadata["save"]):
+        raise ValueError("its save is not 12 hex digits")
+    return f"members/save={metadata['save']}"
 
 
 def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:

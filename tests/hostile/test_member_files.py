@@ -103,4 +103,10 @@ def test_repeated_parts_take_little_memory(spark, tmp_path):
     pq.write_table(pa.Table.from_arrays(columns, ["member", "part", "bytes"]), file, compression="zstd")
     assert file.stat().st_size < 10 << 20
     with memory_grows_less_than(300 << 20):
-        refused(read_weights, spark, str(tmp_path), [{"size": 5000, "sha256": digest(bytes(5000))}])
+        refused(
+            read_weights,
+            spark,
+            str(tmp_path),
+            str(tmp_path / "members"),
+            [{"size": 5000, "sha256": digest(bytes(5000))}],
+        )

@@ -346,7 +346,7 @@ def test_a_module_has_a_docstring_and_a_long_one_its_reason(module):
 def test_the_checks_above_see_what_they_look_for():
     assert own_imports("engine.jobs") == {"engine.interface"}
     assert own_imports("report") >= {"plots", "votes"}  # `from spark_cnn_ensemble import plots` is seen as well
-    assert {"_jvm", "java"} <= set(names_used("engine.hadoop"))
+    assert {"_jvm", "hadoop"} <= set(names_used("engine.hadoop"))
     assert "keras" in {name.split(".")[0] for name in imported(ast.walk(SOURCES["worker.network"]), "worker.network")}
     relative = ast.parse("from . import weights\nfrom ..rows import column\nfrom .bag import Bag").body
     assert list(imported(relative, "worker.training")) == [

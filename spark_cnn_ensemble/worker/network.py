@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,9 +94,27 @@ class Architecture:
         return architecture
 
 
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Python's random numbers, from which Keras draws the seeds of initializers and layers; as before afterwards."""
+    state = random.getstate()
+    if seed is not None:
+        random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
 @keras_settings()
-def build_network(architecture: Architecture) -> Any:
+def build_network(architecture: Architecture, seed: int | None = None) -> Any:
     """Build the Keras model of an architecture, with fresh weights.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    seed : int, optional
+        Decides the weights and what layers such as Dropout draw.
 
     Returns
     -------
@@ -105,6 +126,11 @@ def build_network(architecture: Architecture) -> Any:
     Refusal
         The JSON is not a Keras model, or its input or output does not fit the data.
     """
+    with _seeded(seed):
+        return _build(architecture)
+
+
+def _build(architecture: Architecture) -> Any:
     import keras
 
     shape = architecture.input_shape
@@ -198,7 +224,8 @@ def _custom_network(architecture: Architecture) -> Any:
     except Exception as error:
         raise Refusal(
             f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
-            f"{config['class_name']!r} ({reason(error)}); pass model.to_json() of a model with one input and one output."
+            f"{config['class_name']!r} ({reason(error)}); pass model.to_json() of a model with one input and one "
+            "output."
         ) from None
     if len(input_shape) != 3 or any(side not in (None, own) for side, own in zip(input_shape, expected, strict=True)):
         raise Refusal(

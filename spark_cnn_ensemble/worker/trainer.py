@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-import random
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -156,8 +154,7 @@ class Trainer:
 
     def _reset(self, seed: int, standardization: list[np.ndarray]) -> None:
         # Initial weights come from a copy of the network, not from initializers: this works for any custom network.
-        with _seeded(seed):
-            fresh = build_network(self.program.architecture)
+        fresh = build_network(self.program.architecture, seed)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
         if standardization:
@@ -217,17 +214,6 @@ class Trainer:
             "linear": lambda: 1.0 - done,
             "cosine": lambda: 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done)),
         }[self.program.learning_rate_schedule]()
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Python's random numbers from a seed: Keras draws the seeds of its initializers and layers from them."""
-    state = random.getstate()
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        random.setstate(state)
 
 
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:

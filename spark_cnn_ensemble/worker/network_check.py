@@ -76,6 +76,11 @@ def _try(architecture: Architecture, precision: str) -> None:
         output = network(images)
     except Exception as error:
         raise Refusal(_not_computed("does not run on images", architecture, error)) from None
+    if isinstance(output, dict | list | tuple):
+        raise Refusal(
+            f"The 'network' parameter gives its output in a {type(output).__name__}; pass model.to_json() of a model "
+            "whose output is one tensor."
+        )
     types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(output.dtype)}
     if types != {"float32"}:
         raise Refusal(
@@ -96,9 +101,14 @@ def _try(architecture: Architecture, precision: str) -> None:
     try:
         if precision == "bfloat16":
             compute_in_bfloat16(network)
-        _gradients(network, images)
+        gradients = _gradients(network, images)
     except Exception as error:
         raise Refusal(_not_computed("cannot be trained on images", architecture, error)) from None
+    if not any(gradients):
+        raise Refusal(
+            "The 'network' parameter has no gradient from its output to a weight, so its members would learn nothing; "
+            "leave out what has no derivative, such as argmax or stop_gradient."
+        )
 
 
 def _inputs(network: Any, architecture: Architecture) -> list[Any]:
@@ -107,10 +117,12 @@ def _inputs(network: Any, architecture: Architecture) -> list[Any]:
     return list(inner.inputs)
 
 
-def _gradients(network: Any, images: np.ndarray) -> None:
-    """A step as a worker takes it, without the optimizer: compiled, for any number of images."""
+def _gradients(network: Any, images: np.ndarray) -> list[bool]:
+    """Whether each trainable weight has a gradient, from a step compiled as in a worker."""
     import keras
     import tensorflow as tf
+
+    present: list[bool] = []
 
     @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)])
     def step(batch: Any) -> Any:
@@ -118,9 +130,12 @@ def _gradients(network: Any, images: np.ndarray) -> None:
             output = network(batch, training=True)
             target = tf.zeros(tf.shape(output)[:1], tf.int32)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(target, output))
-        return tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+        gradients = tape.gradient(loss, [variable.value for variable in network.trainable_variables])
+        present.extend(gradient is not None for gradient in gradients)
+        return [gradient for gradient in gradients if gradient is not None]
 
     step(tf.constant(images))
+    return present
 
 
 def _not_computed(what: str, architecture: Architecture, error: Exception) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -208,6 +209,12 @@ def _survives_valid(architecture: Architecture) -> bool:
 def reason(error: Exception) -> str:
     """What Keras or TensorFlow complains about, without the layers of calls around it."""
     message = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+    called = re.match(
+        r"Exception encountered when calling (?:layer )?(\S+?)(?:\.call\(\))?\.\s+(.+)", message, re.DOTALL
+    )
+    if called:
+        message = f"{called[1]}: {called[2]}"
+    message = re.sub(r"\x1b\[\d+m", "", message)  # bold
     return message.splitlines()[0].split(". ")[0].rstrip(".")
 
 

@@ -214,7 +214,7 @@ def reason(error: Exception) -> str:
     )
     if called:
         message = f"{called[1]}: {called[2]}"
-    message = re.sub(r"\x1b\[\d+m", "", message)  # bold
+    message = re.sub(r"\x1b\[\d+m|{{.*?}} ", "", message)  # bold, and names of nodes
     return message.splitlines()[0].split(". ")[0].rstrip(".")
 
 

@@ -34,11 +34,6 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
     -------
     module
         tensorflow
-
-    Raises
-    ------
-    Refusal
-        Other code of this process runs Keras on another backend.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if gpus is not None:
@@ -49,7 +44,7 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
         with _stderr_closed(), _keras_on_tensorflow():
             import keras  # noqa: F401 - with the backend that the environment names now
             import tensorflow as tf
-    _check_backend()
+
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         with suppress(RuntimeError):  # other code has used TensorFlow in this process, which fixed its threads
             tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -157,9 +152,10 @@ def keras_settings() -> Iterator[None]:
     Raises
     ------
     Refusal
-        See `load_tensorflow`.
+        Other code of this process runs Keras on another backend.
     """
     load_tensorflow()
+    _check_backend()
     import keras
 
     policy = _process_settings.pin()

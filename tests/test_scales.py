@@ -25,7 +25,7 @@ def accuracy(model, rows):
     return model.transform(rows).where("prediction = label").count() / rows.count()
 
 
-LEARNED = {"bagging": "subsample", "epochs": 8, "learningRate": 1e-2}
+LEARNED = {"bagging": "bootstrap", "epochs": 8, "learningRate": 1e-2, "oobSampleSize": 200}
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-7, 1e30])
@@ -33,7 +33,8 @@ def test_a_column_of_any_scale_is_learned_and_scored_everywhere(scaled, factor, 
     rows, held_out = scaled(factor)
     model = small(**LEARNED).fit(rows)
     assert accuracy(model, held_out) > 0.9
-    assert model.summary.oobAccuracy is None or model.summary.oobAccuracy > 0.9
+    assert model.summary.oobAccuracy > 0.8  # by one member in three
+    model.summary.to_html(str(tmp_path / "report.html"))  # with pictures of disputed rows
     model.save(str(tmp_path / "model"))
     loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
     predicted = model.transform(held_out.limit(20)).select("features", "prediction", "probability").collect()

@@ -18,6 +18,7 @@ from spark_cnn_ensemble.engine.shared_weights import SharedWeights
 from spark_cnn_ensemble.fit_result import MemberSummary, check_member
 from spark_cnn_ensemble.worker.loaded_ensemble import check_number, check_shapes
 from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.weights import digest, unpack_weights
 
 
@@ -68,6 +69,7 @@ class Ensemble:
         """The weights in the form that workers can read."""
         return SharedWeights(self.weights)
 
+    @keras_settings()
     def network(self, member: int) -> Any:
         """A member as a Keras model with its weights.
 
@@ -125,6 +127,7 @@ class Ensemble:
             self.class_names,
         )
 
+    @keras_settings()
     def to_keras(self, soft: bool) -> Any:
         """One Keras model of all members that votes as `worker.decision` does.
 

@@ -36,7 +36,8 @@ from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
-from spark_cnn_ensemble.worker.network import Architecture, check_network
+from spark_cnn_ensemble.worker.network import Architecture
+from spark_cnn_ensemble.worker.network_check import check_network
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
@@ -198,7 +199,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         plans = [classifier._plan(columns.features.pixels, num_classes, draw) for classifier in classifiers]
         for classifier, plan in zip(classifiers, plans, strict=True):
             check_thresholds(classifier, num_classes)
-            check_network(plan.architecture)
+            check_network(plan.architecture, plan.precision)
         checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
 
         observation = Observation()
@@ -549,9 +550,13 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
 
 def _ensemble(plan: TrainingPlan, trained: Trained, class_names: tuple[str, ...] | None) -> Ensemble:
     """The members that trained without diverging."""
+    used = [
+        dataclasses.replace(plan.architecture, scaled=trained.reports[member]["scaled"]) for member in trained.sound
+    ]
+    architectures = tuple(dict.fromkeys(used))
     return Ensemble(
-        (plan.architecture,),
-        (0,) * len(trained.sound),
+        architectures,
+        tuple(architectures.index(architecture) for architecture in used),
         tuple(trained.weights[member] for member in trained.sound),
         tuple(MemberSummary.from_dict(trained.reports[member]) for member in trained.sound),
         class_names,

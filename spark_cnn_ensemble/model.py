@@ -223,7 +223,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         self._check()
         cell = value.toArray() if isinstance(value, Vector) else np.asarray(value, np.float64).ravel()
         plan = self._plan(PixelFormat(self.getFeaturesCol(), "array", self._ensemble.input_shape))
-        return vote_once(cell.astype(np.float32), plan, self._ensemble.weights.__getitem__)
+        return vote_once(cell, plan, self._ensemble.weights.__getitem__)
 
     def predict(self, value: Vector) -> float:
         """Predict the class of one image on the driver.

@@ -232,7 +232,7 @@ class HasOptimization(Params):
     randomShift: Declared[int] = Declared(
         "randomShift",
         "augmentation: each image is shifted by up to this many pixels in each direction, at random in each "
-        "epoch; pixels that move in are 0 (>= 0).",
+        "epoch; where pixels move in, those at the edge are repeated (>= 0).",
         TypeConverters.toInt,
         default=0,
         allowed=at_least(0),

@@ -26,7 +26,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
-from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded
+from spark_cnn_ensemble.worker.pixels import BEYOND_FLOAT32, PixelFormat, encoded_shape, is_encoded
 
 MAX_INFERRED_CLASSES = 1000
 _IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
@@ -129,7 +129,7 @@ def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> F
         fault = fault.when(
             F.size(cells) != pixels.size,
             F.concat(F.lit("has "), F.size(cells), F.lit(f" numbers where {pixels.size} were expected")),
-        ).when(_has_unusable(entry, cells), F.lit("has null, NaN or infinity"))
+        ).when(_has_unusable(entry, cells), _why_unusable(entry))
     elif form == "bgr":
         image = column(name)
         size = (image["height"], image["width"], image["nChannels"])
@@ -171,6 +171,18 @@ def _has_unusable(entry: StructField, cells: Column) -> Column:
     for bound in (math.inf, -math.inf):
         unusable = unusable | F.array_contains(cells, F.lit(bound).cast("float"))
     return unusable
+
+
+def _why_unusable(entry: StructField) -> Column:
+    """What is wrong with numbers that are not finite as float32; computed for such rows alone."""
+    numbers, kind = column(entry.name), entry.dataType
+    fault = F.lit("has null, NaN or infinity")
+    if isinstance(kind, VectorUDT):
+        numbers = vector_to_array(numbers)
+    elif not isinstance(kind, ArrayType) or isinstance(kind.elementType, ByteType | ShortType):
+        return fault
+    finite = ~F.exists(numbers, lambda number: number.isNull() | F.isnan(number) | (F.abs(number) == math.inf))
+    return F.when(finite, F.lit(BEYOND_FLOAT32)).otherwise(fault)
 
 
 def _length_in_metadata(entry: StructField) -> int | None:

@@ -18,7 +18,7 @@ def augment(images: Any, seed: Any, shift: int, flip: bool) -> Any:
     seed : tensorflow.Tensor
         Shape (2,), int32.
     shift : int
-        Pixels that move in are 0.
+        The pixels at the edge are repeated where others move in: whatever the background is, it has no seam.
     flip : bool
         Whether each image is mirrored left to right with probability 1/2.
     """
@@ -29,9 +29,8 @@ def augment(images: Any, seed: Any, shift: int, flip: bool) -> Any:
         mirrored = tf.random.stateless_uniform([count, 1, 1, 1], seed + tf.constant([0, 1 << 20])) < 0.5
         images = tf.where(mirrored, images[:, :, ::-1], images)
     if shift:
-        images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
-        offset = tf.random.stateless_uniform([count, 2], seed, maxval=2 * shift + 1, dtype=tf.int32)
-        rows = offset[:, :1] + tf.range(height)[None]
-        columns = offset[:, 1:] + tf.range(width)[None]
+        offset = tf.random.stateless_uniform([count, 2], seed, maxval=2 * shift + 1, dtype=tf.int32) - shift
+        rows = tf.clip_by_value(offset[:, :1] + tf.range(height)[None], 0, height - 1)
+        columns = tf.clip_by_value(offset[:, 1:] + tf.range(width)[None], 0, width - 1)
         images = tf.gather(tf.gather(images, rows, axis=1, batch_dims=1), columns, axis=2, batch_dims=1)
     return images

@@ -16,7 +16,7 @@ import numpy as np
 
 from spark_cnn_ensemble.worker.network import Architecture, build_network, count_weights
 from spark_cnn_ensemble.worker.refusal import Refusal
-from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
+from spark_cnn_ensemble.worker.runtime import keras_settings, load_tensorflow_in_task
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf, unpack_weights
 
@@ -92,6 +92,7 @@ class _Network:
 
         self._run = tf.function(run)
 
+    @keras_settings()
     def __call__(self, weights: list[Any], block: Any) -> np.ndarray:
         return self._run(weights, block).numpy()
 

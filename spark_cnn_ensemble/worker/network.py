@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import re
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from spark_cnn_ensemble.worker.network_json import read_network_json
 from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.runtime import keras_settings
 
-_PREPROCESSING = ("Rescaling", "Normalization")
+STANDARDIZATION = "standardization"  # the name of the layer
+_IMAGE = "image"
 
 _MOST = 2**31 - 1  # the largest array in Java; no image, layer or list of classes is larger
 
@@ -41,6 +47,8 @@ class Architecture:
         Of the dropout after that layer, 0 <= rate < 1.
     standardization : bool
         Whether the first layer standardizes each channel, by a mean and a variance that are among the weights.
+    scaled : bool
+        Whether that layer has a factor for each channel as well, for variances that float32 cannot hold.
     """
 
     input_shape: tuple[int, int, int]
@@ -51,6 +59,7 @@ class Architecture:
     dense_units: int = 128
     dropout_rate: float = 0.0
     standardization: bool = True
+    scaled: bool = False
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Architecture:
@@ -77,15 +86,36 @@ class Architecture:
             raise ValueError("input_shape of an architecture is not a valid image shape")
         if type(architecture.dropout_rate) not in (int, float) or not 0 <= architecture.dropout_rate < 1:
             raise ValueError("dropout_rate of an architecture is not a number in [0, 1)")
-        if type(architecture.standardization) is not bool or type(architecture.network) is not str:
-            raise ValueError("standardization or network of an architecture has the wrong type")
+        if {type(architecture.standardization), type(architecture.scaled)} != {bool}:
+            raise ValueError("standardization or scaled of an architecture is not true or false")
+        if type(architecture.network) is not str:
+            raise ValueError("network of an architecture is not text")
         if architecture.network:
             read_network_json(architecture.network)
         return architecture
 
 
-def build_network(architecture: Architecture) -> Any:
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Python's random numbers, from which Keras draws the seeds of initializers and layers; as before afterwards."""
+    state = random.getstate()
+    if seed is not None:
+        random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@keras_settings()
+def build_network(architecture: Architecture, seed: int | None = None) -> Any:
     """Build the Keras model of an architecture, with fresh weights.
+
+    Parameters
+    ----------
+    architecture : Architecture
+    seed : int, optional
+        Decides the weights and what layers such as Dropout draw.
 
     Returns
     -------
@@ -97,20 +127,27 @@ def build_network(architecture: Architecture) -> Any:
     Refusal
         The JSON is not a Keras model, or its input or output does not fit the data.
     """
+    with _seeded(seed):
+        return _build(architecture)
+
+
+def _build(architecture: Architecture) -> Any:
     import keras
 
     shape = architecture.input_shape
-    image = keras.Input(shape, name="image")
+    image = keras.Input(shape, name=_IMAGE)
     standardized = image
     if architecture.standardization:
-        # Frozen batch normalization is (x - mean) / deviation, both kept as weights; variances are at least 1e-12.
+        # Frozen batch normalization is factor * (x - mean) / deviation. The three are weights; a variance is >= 1e-12.
         standardized = keras.layers.BatchNormalization(
-            center=False, scale=False, epsilon=1e-14, trainable=False, name="standardization"
+            center=False, scale=architecture.scaled, epsilon=1e-14, trainable=False, name=STANDARDIZATION
         )(image)
     if architecture.network:
         custom = _custom_network(architecture)
         if not architecture.standardization:
             return custom
+        if custom.name in (_IMAGE, STANDARDIZATION):  # layers of a model have different names
+            custom.name = f"{custom.name}_network"
         return keras.Model(image, custom(standardized), name="member")
     return keras.Model(image, _built_in(architecture, standardized), name="member")
 
@@ -169,6 +206,18 @@ def _survives_valid(architecture: Architecture) -> bool:
     return side >= 4
 
 
+def reason(error: Exception) -> str:
+    """What Keras or TensorFlow complains about, without the layers of calls around it."""
+    message = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
+    called = re.match(
+        r"Exception encountered when calling (?:layer )?(\S+?)(?:\.call\(\))?\.\s+(.+)", message, re.DOTALL
+    )
+    if called:
+        message = f"{called[1]}: {called[2]}"
+    message = re.sub(r"\x1b\[\d+m|{{.*?}} ", "", message)  # bold, and names of nodes
+    return message.splitlines()[0].split(". ")[0].rstrip(".")
+
+
 def _custom_network(architecture: Architecture) -> Any:
     import keras
 
@@ -180,11 +229,10 @@ def _custom_network(architecture: Architecture) -> Any:
         input_shape, expected = tuple(network.input_shape)[1:], architecture.input_shape
         output = tuple(network.output_shape)
     except Exception as error:
-        message = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
-        reason = message.splitlines()[0].split(". ")[0].rstrip(".")
         raise Refusal(
             f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
-            f"{config['class_name']!r} ({reason}); pass model.to_json() of a model with one input and one output."
+            f"{config['class_name']!r} ({reason(error)}); pass model.to_json() of a model with one input and one "
+            "output."
         ) from None
     if len(input_shape) != 3 or any(side not in (None, own) for side, own in zip(input_shape, expected, strict=True)):
         raise Refusal(
@@ -197,39 +245,3 @@ def _custom_network(architecture: Architecture) -> Any:
             f"{architecture.num_classes} classes; end it with Dense({architecture.num_classes}, activation='softmax')."
         )
     return network
-
-
-def check_network(architecture: Architecture) -> None:
-    """Refuse, before any member is trained, a custom network that cannot classify these rows.
-
-    Raises
-    ------
-    Refusal
-        Says what does not fit and how to fix it.
-    """
-    if not architecture.network:
-        return
-    import keras
-    import numpy as np
-
-    network = _custom_network(architecture)
-    doubled = [layer.name for layer in network.layers if type(layer).__name__ in _PREPROCESSING]
-    if architecture.standardization and doubled:
-        raise Refusal(
-            f"The 'network' parameter rescales its input itself (layer {doubled[0]!r}) and 'standardization' is True, "
-            "so the input would be rescaled twice; set standardization=False or remove the layer."
-        )
-    probe = np.random.default_rng(0).random((2, *architecture.input_shape), dtype=np.float32)
-    output = network(probe)
-    types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(output.dtype)}
-    if types != {"float32"}:
-        raise Refusal(
-            f"The 'network' parameter has weights or an output of type {min(types - {'float32'})}; build it with "
-            "dtype='float32', and set precision='bfloat16' for mixed precision."
-        )
-    probability = np.asarray(output)
-    if not (np.all(probability >= 0) and np.allclose(probability.sum(axis=1), 1, atol=1e-3)):
-        raise Refusal(
-            "The 'network' parameter does not give probabilities (its outputs are not >= 0 with sum 1); "
-            "end it with activation='softmax'."
-        )

@@ -1,11 +1,13 @@
 """Which Keras JSON is safe to load: nothing but Keras' own layers and functions for networks.
 
-A network's JSON may come with a saved model from anyone. Nothing here imports Keras. Called by `network`.
+A network's JSON may come with a saved model from anyone. Nothing here imports Keras. Called by `network` and
+`network_check`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -50,17 +52,30 @@ def read_network_json(text: str) -> dict[str, Any]:
         ) from None
     if not isinstance(config, dict) or "class_name" not in config or "config" not in config:
         raise Refusal("The 'network' parameter is JSON but not a Keras model; pass model.to_json() of a Keras model.")
-    pending: list[Any] = [config]
+    for node in _dicts(config):
+        # How a model was compiled is not needed here, and Keras cannot count the weights of a compiled one.
+        node.pop("compile_config", None)
+        _check_keras_object(node)
+    return config
+
+
+def layers_in(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Class and config of every layer in a Keras JSON that was read before, at any depth."""
+    for node in _dicts(read_network_json(text)):
+        if isinstance(node.get("config"), dict):
+            yield str(node.get("class_name")), node["config"]
+
+
+def _dicts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every dict in a JSON. The caller may take entries out of one before the next is asked for."""
+    pending = [config]
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
-            # How a model was compiled is not needed here, and Keras cannot count the weights of a compiled one.
-            node.pop("compile_config", None)
-            _check_keras_object(node)
+            yield node
             pending.extend(node.values())
         elif isinstance(node, list):
             pending.extend(node)
-    return config
 
 
 def _check_keras_object(node: dict[str, Any]) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from spark_cnn_ensemble.worker.network import STANDARDIZATION
+
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras.optimizers.Adam
 
 
@@ -61,8 +63,13 @@ class KerasOptimizer:
 
 
 def compute_in_bfloat16(network: Any) -> None:
-    """Mixed precision: weights stay float32, and so does the last layer, which gives the probabilities."""
+    """Mixed precision: weights stay float32, and so do the last layer, which gives the probabilities, and rescaling.
+
+    Where pixels are rescaled, the mean is subtracted: they need more digits there than bfloat16 has.
+    """
     import keras
+
+    layers = keras.layers
 
     def leaves(model: Any) -> Iterator[Any]:
         for layer in model.layers:
@@ -73,4 +80,5 @@ def compute_in_bfloat16(network: Any) -> None:
 
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
     for layer in list(leaves(network))[:-1]:
-        layer.dtype_policy = policy
+        if layer.name != STANDARDIZATION and not isinstance(layer, layers.Rescaling | layers.Normalization):
+            layer.dtype_policy = policy

@@ -17,6 +17,7 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+BEYOND_FLOAT32 = "has a number beyond 3.4e+38, the largest of float32 (scale the column)"
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -111,14 +112,23 @@ def _stack_arrays(cells: Sequence[Any], size: int) -> tuple[np.ndarray, dict[int
         block = np.array([[np.nan if number is None else number for number in row] for row in block], np.float32)
     if block.dtype.kind == "f":
         # A sum is finite if no summand is NaN or infinite; where it is not, each number is checked.
-        with np.errstate(invalid="ignore"):
-            sums = block.sum(axis=1, dtype=np.float64)
+        with np.errstate(invalid="ignore", over="ignore"):
+            narrow = block.astype(np.float32, copy=False)
+            sums = narrow.sum(axis=1, dtype=np.float64)
         for index in np.flatnonzero(~np.isfinite(sums)):
-            bad = np.flatnonzero(~np.isfinite(block[index]))
+            bad = np.flatnonzero(~np.isfinite(narrow[index]))
             if bad.size and index not in faults:
-                faults[int(index)] = f"has null, NaN or infinity at position {bad[0]}"
+                faults[int(index)] = f"{_not_finite(block[index, bad[0]])} at position {bad[0]}"
                 block[index] = 0
     return block, faults
+
+
+def _not_finite(number: Any) -> str:
+    if np.isfinite(number):
+        return BEYOND_FLOAT32
+    if np.isnan(number):
+        return "has null, NaN or infinity"
+    return f"has infinity or {BEYOND_FLOAT32.removeprefix('has ')}"  # Spark casts columns to float32 before scoring
 
 
 def _stack_bytes(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, str]]:

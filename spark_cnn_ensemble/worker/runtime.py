@@ -1,7 +1,8 @@
-"""The start of TensorFlow in a process.
+"""The start of TensorFlow in a process, with Keras on top of it as this library needs it.
 
-On executors TensorFlow gets the cores and GPUs that Spark assigned to the task. Called by `training` and
-`loaded_ensemble`, and by the driver where it needs a network.
+On executors TensorFlow gets the cores and GPUs that Spark assigned to the task. `keras_settings` surrounds whatever
+builds, loads, traces or runs a network: a user's settings of Keras must not reach the members, nor ours the user's
+networks. Called by `training`, `trainer`, `network` and `loaded_ensemble`, and by the driver where it needs a network.
 """
 
 from __future__ import annotations
@@ -9,9 +10,14 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from spark_cnn_ensemble.worker.refusal import Refusal
+
+_SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}  # of Keras, as it comes
 
 
 def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = None) -> Any:
@@ -30,13 +36,13 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
         tensorflow
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
-    if "tensorflow" in sys.modules:
+    if "tensorflow" in sys.modules and "keras" in sys.modules:
         import tensorflow as tf
     else:
-        with _stderr_closed():
+        with _stderr_closed(), _keras_on_tensorflow():
+            import keras  # noqa: F401 - with the backend that the environment names now
             import tensorflow as tf
 
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
@@ -57,6 +63,108 @@ def _stderr_closed() -> Iterator[None]:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(devnull)
+
+
+@contextmanager
+def _keras_on_tensorflow() -> Iterator[None]:
+    """The environment variable that names Keras' backend, set while Keras is imported; it belongs to the user."""
+    before = os.environ.get("KERAS_BACKEND")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["KERAS_BACKEND"]
+        else:
+            os.environ["KERAS_BACKEND"] = before
+
+
+def _check_backend() -> None:
+    import keras
+
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        return
+    from pyspark import TaskContext
+
+    remedy = "set the environment variable KERAS_BACKEND=tensorflow before keras is imported, and start Python again"
+    if TaskContext.get() is not None:
+        remedy = (
+            "a function that this worker ran before has imported it so: set KERAS_BACKEND=tensorflow there, or "
+            "spark.python.worker.reuse=false"
+        )
+    raise Refusal(
+        f"Keras runs on the backend {backend!r} in this process, but the members are networks of TensorFlow; {remedy}."
+    )
+
+
+class _ProcessSettings:
+    """Settings that a process has once. Several threads may need ours at a time: the last one restores the user's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._before: dict[str, Any] = {}
+        self._before_eager = False
+
+    def pin(self) -> Any:
+        """Set ours; the dtype policy that this thread had."""
+        import keras
+        import tensorflow as tf
+
+        with self._lock:
+            policy = keras.config.dtype_policy()  # made from floatx where the thread has none
+            if not self._threads:
+                self._before = {name: getattr(keras.config, name)() for name in _SETTINGS}
+                self._before_eager = tf.config.functions_run_eagerly()
+                self._set(_SETTINGS, False)
+            self._threads += 1
+        return policy
+
+    def restore(self) -> None:
+        """Set what was there before `pin`, unless another thread needs ours still."""
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                self._set(self._before, self._before_eager)
+
+    def _set(self, settings: dict[str, Any], eager: bool) -> None:
+        import keras
+        import tensorflow as tf
+
+        for name, value in settings.items():
+            getattr(keras.config, f"set_{name}")(value)
+        if tf.config.functions_run_eagerly() != eager:
+            tf.config.run_functions_eagerly(eager)
+
+
+_process_settings = _ProcessSettings()
+
+
+@contextmanager
+def keras_settings() -> Iterator[None]:
+    """Keras on TensorFlow with the settings that it comes with, whatever keras.json or other code has set.
+
+    Image data format, floatx, epsilon, dtype policy, and functions compiled rather than run line by line. What was set
+    before is restored at the end. Must not stay open where a generator yields to code of the user. Serves as a
+    decorator too.
+
+    Raises
+    ------
+    Refusal
+        Other code of this process runs Keras on another backend.
+    """
+    load_tensorflow()
+    _check_backend()
+    import keras
+
+    policy = _process_settings.pin()
+    try:
+        keras.config.set_dtype_policy("float32")
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        _process_settings.restore()
 
 
 def load_tensorflow_in_task() -> Any:

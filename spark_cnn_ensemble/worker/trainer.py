@@ -9,18 +9,25 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples
-from spark_cnn_ensemble.worker.network import build_network
+from spark_cnn_ensemble.worker.network import STANDARDIZATION, build_network
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Divergence
+from spark_cnn_ensemble.worker.runtime import keras_settings
+from spark_cnn_ensemble.worker.standardization import (
+    CHUNK_BYTES,
+    channel_moments,
+    check_variation,
+    exceeds_float32,
+    standardization_weights,
+)
 from spark_cnn_ensemble.worker.training_plan import Program, TrainingPlan
-
-CHUNK_BYTES = 8 << 20  # pixels that are gathered at once and trained on in one call of TensorFlow
 
 
 @functools.lru_cache(maxsize=2)
@@ -32,6 +39,7 @@ def trainer_of(program: Program) -> Trainer:
 class Trainer:
     """A network with its compiled steps, ready to train any number of members, one after the other."""
 
+    @keras_settings()
     def __init__(self, program: Program) -> None:
         self.program = program
         self.network = build_network(program.architecture)
@@ -65,23 +73,35 @@ class Trainer:
         shape = [None, *self.program.architecture.input_shape]
         return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
+    @keras_settings()
     def train(self, bag: Bag, plan: TrainingPlan) -> tuple[list[np.ndarray], dict[str, list[float]]]:
         """Train a member from fresh weights, by a plan with this program.
 
         Raises
         ------
+        Refusal
+            The images are standardized, and all their pixels are alike.
         Divergence
             A loss or the weights are not finite.
 
         Returns
         -------
         weights : list of numpy.ndarray
-            In the order of `keras.Model.weights`.
+            In the order of `keras.Model.weights`. One more array than this program's network has is the factor of
+            `Architecture.scaled`: the images need it.
         history : dict of str to list of float
             Per epoch: loss and accuracy; val_loss and val_accuracy if there are validation rows.
         """
-        seed = plan.member_seed(bag.member)
-        self._reset(seed, bag.training)
+        seed, standardization = plan.member_seed(bag.member), []
+        if self.program.architecture.standardization:
+            mean, variance = channel_moments(bag.training)
+            check_variation(mean, variance, plan.rules.pixels.column, bag.member)
+            scaled = self.program.architecture.scaled
+            if exceeds_float32(mean, variance) and not scaled:
+                architecture = replace(self.program.architecture, scaled=True)
+                return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan)
+            standardization = standardization_weights(mean, variance, scaled)
+        self._reset(seed, standardization)
         rng = np.random.default_rng(seed)
         steps = self._steps(bag.training.images.dtype)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
@@ -107,7 +127,7 @@ class Trainer:
                 break
         weights = best_weights or self.network.get_weights()
         if not all(np.isfinite(array).all() for array in weights):
-            raise Divergence(_diverged(bag.member, "its weights are not finite", len(history["loss"])))
+            raise Divergence(self._diverged(bag.member, "its weights are not finite", len(history["loss"])))
         return weights, history
 
     def _validate(self, validation: Examples) -> Any:
@@ -123,20 +143,22 @@ class Trainer:
         # Divided outside the graph, which rounds differently when it is traced for a fixed number of rows.
         loss, accuracy = (float(total) / count for total in measured)
         if not np.isfinite(loss):
-            raise Divergence(_diverged(member, f"its {prefix}loss is {loss}", epoch + 1))
+            raise Divergence(self._diverged(member, f"its {prefix}loss is {loss}", epoch + 1))
         history.setdefault(f"{prefix}loss", []).append(loss)
         history.setdefault(f"{prefix}accuracy", []).append(accuracy)
 
-    def _reset(self, seed: int, training: Examples) -> None:
-        import keras
+    def _diverged(self, member: int, what: str, epoch: int) -> str:
+        standardized = self.program.architecture.standardization
+        remedy = "" if standardized else ", or set standardization=True if the features are not scaled"
+        return f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate{remedy}."
 
+    def _reset(self, seed: int, standardization: list[np.ndarray]) -> None:
         # Initial weights come from a copy of the network, not from initializers: this works for any custom network.
-        keras.utils.set_random_seed(seed)
-        fresh = build_network(self.program.architecture)
+        fresh = build_network(self.program.architecture, seed)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
-        if self.program.architecture.standardization:
-            self.network.get_layer("standardization").set_weights(_mean_and_variance(training))
+        if standardization:
+            self.network.get_layer(STANDARDIZATION).set_weights(standardization)
         for variable, value in self._reset_step:
             variable.assign(value)
 
@@ -194,13 +216,6 @@ class Trainer:
         }[self.program.learning_rate_schedule]()
 
 
-def _diverged(member: int, what: str, epoch: int) -> str:
-    return (
-        f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate, or set standardization=True if the "
-        "features are not scaled."
-    )
-
-
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Images, labels and weights in an order, a few whole batches at a time, so that a bag on disk stays there.
 
@@ -231,26 +246,3 @@ def _number_right(target: Any, output: Any) -> Any:
     import tensorflow as tf
 
     return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(output, axis=-1, output_type=tf.int32), target), tf.float32))
-
-
-def _mean_and_variance(examples: Examples) -> list[np.ndarray]:
-    """Mean and variance of each channel (channels,), float32; variance 1 where a channel is constant."""
-    images = examples.images
-    channels = images.shape[-1]
-    step = max(1, _rows_at_once(images, 1) // 8)  # float64 takes 8 bytes per number
-    chunks = [np.arange(begin, min(begin + step, len(examples))) for begin in range(0, len(examples), step)]
-    if images.dtype == np.uint8:  # counting is exact
-        values = np.arange(256, dtype=np.float64)
-        counts = np.zeros((channels, 256), np.int64)
-        for chunk in chunks:
-            block = examples.gather(chunk)
-            for channel in range(channels):
-                counts[channel] += np.bincount(block[..., channel].ravel(), minlength=256)
-        mean = counts @ values / counts.sum(axis=1)
-        variance = counts @ values**2 / counts.sum(axis=1) - mean**2
-    else:
-        numbers = len(examples) * math.prod(images.shape[1:3])
-        mean = sum(examples.gather(chunk).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / numbers
-        squares = ((examples.gather(chunk) - mean) ** 2 for chunk in chunks)
-        variance = sum(square.sum(axis=(0, 1, 2)) for square in squares) / numbers
-    return [mean.astype(np.float32), np.where(variance > 1e-12, variance, 1.0).astype(np.float32)]

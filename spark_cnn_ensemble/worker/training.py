@@ -29,7 +29,7 @@ _TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "tic
 
 REPORTED = {
     *("member", "rows", "examples", "validationRows", "skippedRows", "classCounts", "fingerprint", "spilled"),
-    *("retries", "seconds", "size", "sha256"),
+    *("retries", "scaled", "seconds", "size", "sha256"),
 }  # fields of a member's report, in addition to its history or its failure
 
 _SAMPLE_BYTES = 16 << 20  # of the sample in one frame
@@ -108,9 +108,12 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "fingerprint": bag.fingerprint,
         "spilled": bag.spilled,
         "retries": attempt,
+        "scaled": False,
     }
     try:
-        weights, report["history"] = trainer_of(plan.program).train(bag, plan)
+        trainer = trainer_of(plan.program)
+        weights, report["history"] = trainer.train(bag, plan)
+        report["scaled"] = len(weights) > len(trainer.network.weights)
         data = pack_weights(weights)
     except Divergence as divergence:
         if not plan.keep_diverged:

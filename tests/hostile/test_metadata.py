@@ -115,6 +115,7 @@ BAD_VALUES = {
     ],
     (*NETWORK, "dropout_rate"): [-0.1, 1, "0", None, True],
     (*NETWORK, "standardization"): [1, "yes", None],
+    (*NETWORK, "scaled"): [1, "no", None, []],
     (*NETWORK, "network"): [1, None, [], "not JSON", "{}"],
     ("ensemble", "architectures"): [[], {}, None, [1]],
     ("ensemble", "members"): [[], {}, None, [1], [None, None]],

@@ -33,6 +33,10 @@ TYPE = (
     r"The 'network' parameter has weights or an output of type {}; build it with dtype='float32', and set "
     r"precision='bfloat16' for mixed precision\."
 )
+TWICE = (
+    r"The 'network' parameter rescales its input itself \(layer '(rescaling|normalization)\w*'\) and 'standardization' is "
+    r"True, so the input would be rescaled twice; set standardization=False or remove the layer\."
+)
 SENTENCES = {
     "not JSON": NOT_JSON,
     "truncated JSON": NOT_JSON,
@@ -64,10 +68,34 @@ SENTENCES = {
         r"The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one output|change the "
         r"network's Input or set inputShape)\."
     ),
-    "its own rescaling": (
-        r"The 'network' parameter rescales its input itself \(layer 'rescaling\w*'\) and 'standardization' is True, so "
-        r"the input would be rescaled twice; set standardization=False or remove the layer\."
+    "its own rescaling": TWICE,
+    "rescaling in a model in it": TWICE,
+    "rescaling in a layer in it": TWICE,
+    "normalization by numbers": TWICE,
+    "normalization by weights": (
+        r"The 'network' parameter has a Normalization layer 'normalization\w*' whose mean and variance are not in the JSON, "
+        r"as they are weights; remove the layer \(standardization=True does the same\), or make it with mean and variance\."
     ),
+    "pixels in a range": (
+        r"The 'network' parameter has a layer 'random_contrast\w*' for pixels in \[0, 255\], but 'standardization' is True, "
+        r"so it gets others; set standardization=False or remove the layer\."
+    ),
+    "channels first": (
+        r"The 'network' parameter has a layer 'conv2d\w*' with data_format='channels_first', but images have their channels "
+        r"last; build it with data_format='channels_last'\."
+    ),
+    "whole numbers as input": (
+        r"The 'network' parameter takes numbers of type uint8, but pixels come as float32; make its keras\.Input with "
+        r"dtype='float32'\."
+    ),
+    "a dict of one output": (
+        r"The 'network' parameter gives its output in a dict; pass model\.to_json\(\) of a model whose output is one tensor\."
+    ),
+    "nothing to train": (
+        r"The 'network' parameter has no weights to train, so its members would learn nothing; add a layer with weights, "
+        r"such as Dense, or set trainable=True for its layers\."
+    ),
+    "two layers of one name": NOT_BUILT.format("Functional"),
 }
 
 
@@ -90,12 +118,18 @@ def networks():
 
     flatten = layers.Flatten
 
+    def rescaling():
+        return layers.Rescaling(1 / 255)
+
     def softmax(units=2, **options):
         return layers.Dense(units, activation="softmax", **options)
 
     registered = network_json(Twice(), flatten(), softmax())
     image, other_image = keras.Input((2, 2, 1)), keras.Input((2, 2, 1))
     flat = flatten()(image)
+    whole = keras.Input((2, 2, 1), dtype="uint8")
+    nested = keras.Sequential([keras.Input((2, 2, 1)), rescaling()])
+    two_layers = keras.Model(image, softmax()(layers.Dense(3, name="second")(layers.Dense(3, name="first")(flat))))
     sum_of_images = flatten()(layers.Add()([image, other_image]))
     keras_layers = '"module": "keras.layers"'
     dense = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}, "registered_name": None}
@@ -125,7 +159,17 @@ def networks():
         "a hidden layer of bfloat16": network_json(flatten(), layers.Dense(3, dtype="bfloat16"), softmax()),
         "two outputs": keras.Model(image, [softmax()(flat), softmax()(flat)]).to_json(),
         "two inputs": keras.Model([image, other_image], softmax()(sum_of_images)).to_json(),
-        "its own rescaling": network_json(layers.Rescaling(1 / 255), flatten(), softmax()),
+        "its own rescaling": network_json(rescaling(), flatten(), softmax()),
+        "rescaling in a model in it": network_json(nested, flatten(), softmax()),
+        "rescaling in a layer in it": network_json(layers.TimeDistributed(rescaling()), flatten(), softmax()),
+        "normalization by numbers": network_json(layers.Normalization(mean=3.0, variance=4.0), flatten(), softmax()),
+        "normalization by weights": network_json(layers.Normalization(), flatten(), softmax()),
+        "pixels in a range": network_json(layers.RandomContrast(0.2), flatten(), softmax()),
+        "channels first": network_json(layers.Conv2D(2, 1, data_format="channels_first"), flatten(), softmax()),
+        "whole numbers as input": keras.Model(whole, softmax()(flatten()(whole))).to_json(),
+        "a dict of one output": keras.Model(image, {"probability": softmax()(flat)}).to_json(),
+        "nothing to train": network_json(flatten(), softmax(trainable=False)),
+        "two layers of one name": replaced(two_layers.to_json(), '"second"', '"first"'),
     }
 
 

@@ -189,7 +189,14 @@ VECTORS = {
     "short": (Vectors.dense(DARK[:3]), "has 3 numbers where 4 were expected"),
     "sparse and long": (Vectors.sparse(5, {0: 1.0}), "has 5 numbers where 4 were expected"),
     "NaN": (Vectors.dense([0.0, NAN, 0.0, 0.0]), "has null, NaN or infinity at position 1"),
-    "-infinity": (Vectors.dense([0.0, 0.0, 0.0, -INF]), "has null, NaN or infinity at position 3"),
+    "-infinity": (
+        Vectors.dense([0.0, 0.0, 0.0, -INF]),
+        "has infinity or a number beyond 3.4e+38, the largest of float32 (scale the column) at position 3",
+    ),
+    "beyond float": (
+        Vectors.dense([0.0, 1e300, 0.0, 0.0]),
+        "has a number beyond 3.4e+38, the largest of float32 (scale the column) at position 1",
+    ),
     "empty": ([], "has 0 numbers where 4 were expected"),
 }
 

@@ -50,6 +50,8 @@ class Form:
 
 
 NOT_FINITE = "has null, NaN or infinity"
+BEYOND = r"a number beyond 3\.4e\+38, the largest of float32 \(scale the column\)"
+INFINITE = f"has (null, NaN or infinity|infinity or {BEYOND})"  # the second where Spark has cast the column before
 FORMS = {
     "array": Form(
         ArrayType(DoubleType()),
@@ -61,9 +63,9 @@ FORMS = {
             "empty": ([], "has 0 numbers where 4 were expected"),
             "null element": ([0.0, None, 0.0, 0.0], NOT_FINITE),
             "NaN": ([0.0, NAN, 0.0, 0.0], NOT_FINITE),
-            "infinity": ([0.0, 0.0, 0.0, INF], NOT_FINITE),
-            "-infinity": ([-INF, 0.0, 0.0, 0.0], NOT_FINITE),
-            "beyond float": ([1e300, 0.0, 0.0, 0.0], NOT_FINITE),
+            "infinity": ([0.0, 0.0, 0.0, INF], INFINITE),
+            "-infinity": ([-INF, 0.0, 0.0, 0.0], INFINITE),
+            "beyond float": ([1e300, 0.0, 0.0, 0.0], f"has (infinity or )?{BEYOND}"),
         },
     ),
     "short array": Form(
@@ -84,7 +86,8 @@ FORMS = {
             "short": (Vectors.dense(DARK[:3]), "has 3 numbers where 4 were expected"),
             "sparse and long": (Vectors.sparse(5, {1: 1.0}), "has 5 numbers where 4 were expected"),
             "NaN": (Vectors.dense([0.0, NAN, 0.0, 0.0]), NOT_FINITE),
-            "sparse with infinity": (Vectors.sparse(4, {3: INF}), NOT_FINITE),
+            "beyond float": (Vectors.dense([0.0, -1e39, 0.0, 0.0]), f"has (infinity or )?{BEYOND}"),
+            "sparse with infinity": (Vectors.sparse(4, {3: INF}), INFINITE),
         },
     ),
     "bytes": Form(

@@ -29,11 +29,11 @@ def test_without_shift_and_flip_images_stay_as_they_are():
 
 
 @pytest.mark.parametrize("shift", [1, 2, 7])
-def test_every_shift_occurs_and_moves_zeros_in(shift):
+def test_every_shift_occurs_and_repeats_the_edge(shift):
     shifted = augmented(shift, False)
     assert shifted.shape == images().shape
     assert shifted.dtype == images().dtype
-    padded = np.pad(images()[0, :, :, 0], shift)
+    padded = np.pad(images()[0, :, :, 0], shift, mode="edge")
     expected = {
         padded[top : top + 5, left : left + 7].tobytes()
         for top in range(2 * shift + 1)

@@ -140,9 +140,9 @@ def test_skipped_rows_are_counted_in_one_bag_only():
     [
         (None, None, "A row: column 'features' is null"),
         (numbers(1, 2, 3), "id=7", "Row id=7: column 'features' has 3 numbers where 4 were expected"),
-        (numbers(1, 2, np.inf, 3), "7", "Row 7: column 'features' has null, NaN or infinity at position 2"),
+        (numbers(1, 2, np.nan, 3), "7", "Row 7: column 'features' has null, NaN or infinity at position 2"),
     ],
-    ids=["null", "short", "infinite"],
+    ids=["null", "short", "NaN"],
 )
 def test_an_unusable_row_is_refused_by_name(cell, name, fault):
     table = bag_frame([(1, 0, 0, ONES), (2, 0, 0, cell, {"name": name})])

@@ -53,6 +53,9 @@ def test_numbers_run_over_rows_then_columns_then_channels():
     assert block[0, 1, 2].tolist() == [18, 19, 20]
 
 
+INFINITE = "has infinity or a number beyond 3.4e+38, the largest of float32 (scale the column)"
+
+
 def test_each_unusable_array_has_its_fault_and_becomes_zeros():
     cells = [
         numbers(1, 2, 3, 4),
@@ -70,14 +73,20 @@ def test_each_unusable_array_has_its_fault_and_becomes_zeros():
         1: "is null",
         2: "has 3 numbers where 4 were expected",
         3: "has null, NaN or infinity at position 1",
-        4: "has null, NaN or infinity at position 3",
-        5: "has null, NaN or infinity at position 0",
+        4: f"{INFINITE} at position 3",
+        5: f"{INFINITE} at position 0",
         6: "has null, NaN or infinity at position 1",
         7: "has 0 numbers where 4 were expected",
     }
     assert np.isfinite(block).all()
     assert not block[list(faults)].any()
     assert np.array_equal(block[8].ravel(), cells[8])
+
+
+def test_a_double_beyond_float32_is_a_fault():
+    block, faults = to_pixels([np.array([1, -3e38, 3, 4]), np.array([1, -1e39, 3, 1e300])], ARRAYS)
+    assert faults == {1: "has a number beyond 3.4e+38, the largest of float32 (scale the column) at position 1"}
+    assert block[0, 0, 1, 0] == -3e38
 
 
 @pytest.mark.parametrize("cells", [[], [None], [None, None, numbers(1)]], ids=["none", "null", "nulls and short"])

@@ -345,14 +345,19 @@ def test_the_state_of_a_custom_network_is_part_of_its_weights(
 
 
 @pytest.mark.parametrize(
-    ("plan", "scale"),
-    [(training_plan(learning_rate=1e38), 1), (training_plan(UNSCALED), 1e37)],
+    ("plan", "scale", "remedy"),
+    [
+        (training_plan(learning_rate=1e38), 1, "lower learningRate"),
+        (
+            training_plan(UNSCALED),
+            1e37,
+            "lower learningRate, or set standardization=True if the features are not scaled",
+        ),
+    ],
     ids=["learning rate", "features that are not scaled"],
 )
-def test_divergence_is_refused(some_digits, plan, scale):
+def test_divergence_is_refused_with_what_is_not_set_yet(some_digits, plan, scale, remedy):
     images = some_digits.images if scale == 1 else some_digits.images.astype(np.float32) * scale
-    sentence = (
-        r"^Member 1 diverged: its (val_)?loss is (nan|inf) in epoch \d+; lower learningRate, or set standardi.*\.$"
-    )
+    sentence = rf"^Member 1 diverged: its (val_)?loss is (nan|inf) in epoch \d+; {remedy}\.$"
     with pytest.raises(Refusal, match=sentence):
         train(bag_of(replace(some_digits, images=images), member=1), plan)

@@ -88,8 +88,10 @@ ALLOWED = {
     "text": set(),
     "text.lines": set(),
     "text.writer": {"text.arrays"},
-    "text.files": {"text.lines"},
-    "text.reader": {"engine", "text.files", "text.lines"},
+    "text.compressed": {"worker.refusal"},
+    "text.files": {"text.compressed", "text.lines", "worker.refusal"},
+    "text.header": {"text.lines"},
+    "text.reader": {"engine", "text.compressed", "text.files", "text.header", "text.lines"},
     "rows.draw": set(),
     "rows": set(),
     "rows.columns": {"worker.pixels"},
@@ -204,7 +206,7 @@ ENGINE_ONLY_MODULES = {"py4j", "pyspark.core", "pyspark.accumulators", "pyspark.
 NOWHERE = {"rdd", "parallelize", "toLocalIterator"}
 
 WORKER_PACKAGES = {"numpy", "pandas", "spark_cnn_ensemble", "pyarrow"}
-WORKER_SIDE_OF_TEXT = {"text.files", "text.lines"}
+WORKER_SIDE_OF_TEXT = {"text.compressed", "text.files", "text.lines"}
 LONGEST = 350  # lines of a module whose docstring does not say why it is long
 
 

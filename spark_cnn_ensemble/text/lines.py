@@ -54,7 +54,8 @@ def parse(block: bytes, layout: Layout) -> Rows | None:
 def parse_any(block: bytes, layout: Layout, tidy: bool) -> Rows | None:
     """The rows of a block that ends with a line end; None if a line has another number of columns.
 
-    With `tidy`, spaces around a number and a plus before it are accepted, and lines of spaces are blank.
+    With `tidy`, runs of spaces are one separator if that is a space; spaces and quotes around a number and a plus
+    before it are accepted, and lines of spaces are blank.
 
     Raises
     ------
@@ -70,12 +71,18 @@ def parse_any(block: bytes, layout: Layout, tidy: bool) -> Rows | None:
     blank = np.asarray(pc.binary_length(pc.ascii_trim_whitespace(lines) if tidy else lines)) == 0
     if blank.any():
         lines, starts = lines.filter(pa.array(~blank)), starts[~blank]
+    if tidy and layout.sep == " ":
+        lines = pc.replace_substring_regex(pc.ascii_trim_whitespace(lines), " +", " ")
     cells = pc.split_pattern(lines, layout.sep)
     if not np.all(np.asarray(pc.list_value_length(cells)) == layout.columns):
         return None
     tokens = cells.values
     if tidy:
-        tokens = pc.replace_substring_regex(pc.ascii_trim_whitespace(tokens), r"^\+([^+-])", r"\1")
+        tokens = pc.ascii_trim_whitespace(tokens)
+        if b'"' in block:
+            tokens = pc.ascii_trim_whitespace(pc.replace_substring_regex(tokens, r'^"([^"]*)"$', r"\1"))
+        if b"+" in block:
+            tokens = pc.replace_substring_regex(tokens, r"^\+([^+-])", r"\1")
     values = np.asarray(tokens.cast(pa.float32())).reshape(-1, layout.columns)
     labels = None
     if layout.label_at is not None:
@@ -133,11 +140,19 @@ def parse_fixed_width(block: bytes, layout: Layout) -> Rows | None:
     return Rows(values, labels, np.arange(len(values)) * width)
 
 
+def cells_of(line: bytes, sep: str) -> list[str]:
+    """The text of each cell of a line."""
+    text = line.decode(errors="replace").rstrip("\r\n")
+    return [cell for cell in text.strip().split(sep) if cell] if sep == " " else text.split(sep)
+
+
 def line_fault(line: bytes, layout: Layout) -> str | None:
     """What is wrong with a line, for a message; None if nothing is."""
     if not line.strip():
         return None
-    tokens = line.decode(errors="replace").rstrip("\r\n").split(layout.sep)
+    if b"\r" in line.strip():
+        return "it has carriage returns within; convert the line ends to line feeds"
+    tokens = cells_of(line, layout.sep)
     if len(tokens) != layout.columns:
         return f"{len(tokens)} columns where {layout.columns} were expected"
     if layout.label is not None and layout.columns == 1:

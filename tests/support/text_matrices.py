@@ -20,9 +20,9 @@ def write_malformed(folder, line):
     write_file(folder, "sub/b.txt", "\n" + good + line + "\n" + good)
 
 
-def read_here(path, label="last", sep=" ", scale=1.0):
+def read_here(path, label="last", sep=" ", scale=1.0, header=False):
     """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
-    matrix, count = reader.plan_parts(path, label, sep, scale, 2, reader.LOCAL_CHUNK_BYTES)
+    matrix, count = reader.plan_parts(path, label, sep, scale, header, 2, reader.LOCAL_CHUNK_BYTES)
     table = pa.Table.from_batches(read_parts([pa.record_batch({"part": range(count)})], matrix))
     assert table.column_names == reader.schema_of(label).names
     features = np.array(table["features"].to_pylist(), np.float32)

@@ -1,5 +1,6 @@
 """A text matrix becomes a DataFrame, whose rows do not depend on how the files are divided or where they are."""
 
+import gzip
 import math
 import os
 import shutil
@@ -7,7 +8,8 @@ import shutil
 import numpy as np
 import pytest
 from pyspark.errors import PySparkException
-from support.text_matrices import read_here, rows_here, rows_of, write_file, write_malformed
+from support.classifiers import small
+from support.text_matrices import by_columns, read_here, rows_here, rows_of, write_file, write_malformed
 
 from spark_cnn_ensemble.text import files as text_files
 from spark_cnn_ensemble.text.files import Span, spans
@@ -119,7 +121,7 @@ def test_spark_names_a_malformed_line(spark, tmp_path, small_pieces):
     write_malformed(tmp_path, "1 2 3 4.5")
     frame = read_text_matrix(spark, tmp_path)
     with pytest.raises(
-        PySparkException, match=r"ValueError: sub/b\.txt, line 202: the label '4\.5' is not a whole number"
+        PySparkException, match=r"Refusal: sub/b\.txt, line 202: the label '4\.5' is not a whole number"
     ):
         frame.collect()
 
@@ -166,8 +168,25 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,b,label\n1,2,3\n", {"sep": ","}, r"a\.txt, first row: 'a' in column 1 is not a number"),
-        ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns"),
+        (
+            "a,b,c\n1,2,3\n",
+            {"sep": ","},
+            r"a\.txt, first row: 'a' in column 1 is not a number; set header=True, or fix",
+        ),
+        ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns; set sep=','"),
+        ("label,a,b\n", {}, r"; set sep=',', header=True, label='first', or fix or remove the line\.$"),
+        ("1\tNA\t3\n", {"sep": r"\t"}, "'NA' in column 2 is not a number; set sep, label and header to match"),
+        (
+            "label,a\n1,2\n",
+            {"sep": ",", "header": True},
+            "names column 1 'label', where label='last'; set label='first'",
+        ),
+        ("a,Class\n1,2\n", {"sep": ",", "header": True, "label": None}, "names column 2 'class', .* set label='last'"),
+        ("a,y,b\n1,2,3\n", {"sep": ",", "header": True}, "names column 2 'y', .* write the file with it first or last"),
+        (",a,label\n0,1,2\n", {"sep": ",", "header": True}, r"an index that pandas or R wrote; .*index=False"),
+        ("label,a\n", {"sep": ",", "header": True, "label": "first"}, "No row is in"),
+        ("1 2\n", {"header": 1}, "header must be True or False, not 1"),
+        ("1 2\n", {"sep": '"'}, "sep must be text"),
         ("1,2,3\n", {"label": None}, "'1,2,3' in column 1 is not a number"),
         ("0.5 1 2\n", {"label": "first"}, "the label '0.5' is not a whole number"),
         ("1 2\n", {"label": "middle"}, "label must be 'last', 'first' or None, not 'middle'"),
@@ -201,15 +220,74 @@ def test_a_place_with_nothing_is_refused(spark, tmp_path):
         read_text_matrix(spark, tmp_path / "nowhere")
 
 
+def test_a_pattern_is_not_a_path(spark, tmp_path):
+    write_file(tmp_path, "a.txt", "1 2\n")
+    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*\*\.txt; patterns such as \* are not expanded; give"):
+        read_text_matrix(spark, tmp_path / "*.txt")
+
+
+FOREIGN = {
+    "utf16": ("1 2\n".encode("utf-16"), "is text in UTF-16; convert it to UTF-8"),
+    "zipped": (b"PK\x03\x04 2\n", "is a zip archive or an Excel workbook"),
+    "gzipped": (gzip.compress(b"1 2\n"), "is compressed by gzip; give it a name that ends with .gz"),
+    "table": (b"PAR1 2\n", "is a Parquet file; read it with spark.read.parquet"),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_not_text_is_named_with_what_it_is(tmp_path, name):
+    data, what = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name} in .* {what}"):
+        read_here(tmp_path)
+    write_file(tmp_path, "a.txt", "1 2\n")
+    with pytest.raises(ValueError, match=f"^{name} {what}"):
+        read_here(tmp_path)
+
+
+COLUMN_NUMBERS = ",".join(map(str, range(12))) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "header", "doubt"),
+    [
+        (COLUMN_NUMBERS, False, "is 0, 1, 2, .*set header=True"),
+        ("5" * 11 + ",5" * 11 + "\n", True, "holds numbers and is left out as a header; leave header out"),
+    ],
+    ids=["pandas' column numbers", "a row"],
+)
+def test_a_first_line_that_may_be_read_wrongly_is_a_warning(tmp_path, first, header, doubt):
+    write_file(tmp_path, "a.csv", first + "1,2,3,4,5,6,7,8,9,10,11,1\n")
+    with pytest.warns(UserWarning, match=f"The first line of a.csv {doubt}"):
+        read_here(tmp_path, sep=",", header=header)
+
+
+def test_column_numbers_are_a_header_if_the_caller_says_so(tmp_path, recwarn):
+    write_file(tmp_path, "a.csv", COLUMN_NUMBERS + "1,2,3,4,5,6,7,8,9,10,11,1\n")
+    assert read_here(tmp_path, sep=",", header=True)[2].tolist() == [1] and not recwarn.list
+
+
+def test_the_commonest_csv_of_mnist_is_read_by_one_call(spark, tmp_path, some_mnist):
+    x, y = some_mnist
+    names = ",".join(["label", *(f"pixel{i}" for i in range(784))])
+    rows = np.column_stack((y, x.reshape(300, -1)))
+    np.savetxt(tmp_path / "train.csv", rows, fmt="%d", delimiter=",", header=names, comments="")
+    with pytest.raises(ValueError, match="set sep=',', header=True, label='first'"):
+        read_text_matrix(spark, tmp_path / "train.csv")
+    frame = read_text_matrix(spark, tmp_path / "train.csv", sep=",", header=True, label="first")
+    _, features, labels = by_columns(frame.orderBy("id"))
+    assert np.array_equal(features, x.reshape(300, -1)) and np.array_equal(labels, y)
+
+
+def test_a_malformed_line_is_one_sentence_for_a_fit(spark, tmp_path):
+    write_malformed(tmp_path, "1 2 3 4.5")
+    with pytest.raises(ValueError, match=r"^sub/b\.txt, line 202: the label '4\.5' is not a whole number"):
+        small(inputShape=[1, 3, 1]).fit(read_text_matrix(spark, tmp_path))
+
+
 def test_a_filesystem_that_pyarrow_does_not_have_is_refused(spark):
     with pytest.raises(ValueError, match=r"cannot open wasb://a/b .*copy the files .* or read them with spark"):
         read_text_matrix(spark, "wasb://a/b")
-
-
-def test_compressed_files_are_refused(spark, tmp_path):
-    write_file(tmp_path, "a.txt.gz", "1 2\n")
-    with pytest.raises(ValueError, match=r"a\.txt\.gz in .* is compressed; unpack it first"):
-        read_text_matrix(spark, tmp_path)
 
 
 def test_a_line_that_is_too_long_is_refused(spark, tmp_path, monkeypatch):

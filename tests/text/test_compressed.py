@@ -108,20 +108,18 @@ def test_one_compressed_file_is_one_part(tmp_path):
 # Refusals
 
 
-def overwritten(data):
+def flipped(data):
     middle = len(data) // 2
-    return data[:middle] + b"\xff" * 200 + data[middle + 200 :]
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
-DAMAGE = {
-    "cut": lambda data: data[: len(data) // 2],
-    "cut at the end": lambda data: data[:-3],
-    "overwritten": overwritten,
-}
+DAMAGE = {"cut": lambda data: data[: len(data) // 2], "cut at the end": lambda data: data[:-3], "flipped": flipped}
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("end", PACK)
+# Arrow writes zstd without a checksum, so a flipped bit in it may be seen by nobody.
+@pytest.mark.parametrize(
+    ("end", "damage"), sorted({(end, damage) for end in PACK for damage in DAMAGE} - {("zst", "flipped")})
+)
 def test_a_damaged_file_is_named(tmp_path, end, damage):
     write_file(tmp_path, "a.txt", "1 2 3\n")
     write_packed(tmp_path, f"b.txt.{end}", TEXT * 20)

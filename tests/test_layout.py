@@ -109,7 +109,8 @@ ALLOWED = {
     "report": {"fit_result", "plots", "report_sentences", "votes"},
     "progress": {"engine"},
     "evaluation": {"votes", "worker.disputed_rows"},
-    "datasets": {"text.arrays", "text.reader", "text.writer"},
+    "array_files": set(),
+    "datasets": {"array_files", "text.arrays", "text.reader", "text.writer"},
     "persistence": {"checked", "engine", "engine.errors", "engine.paths", "engine.weights", "worker.weights"},
     "ensemble": {
         "checked",

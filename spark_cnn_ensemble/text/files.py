@@ -179,7 +179,7 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), root
     try:
         return pafs.FileSystem.from_uri(root)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
         raise ValueError(
             f"pyarrow cannot open {root} ({one_line(error)}); copy the files to a filesystem that "
             "it can open, or read them with spark.read.text and split the lines with Spark's functions."

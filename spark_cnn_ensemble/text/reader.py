@@ -15,10 +15,12 @@ import os
 import re
 import warnings
 from numbers import Real
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
@@ -170,10 +172,7 @@ def plan_parts(
         raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
     if not isinstance(header, bool):
         raise ValueError(f"header must be True or False, not {header!r}.")
-    root = os.fsdecode(path)
-    if root.startswith("file:/"):
-        root = unquote(re.sub("^file:(//(localhost)?)?", "", root))
-    root = re.sub("^s3[an]://", "s3://", root) if URI.match(root) else os.path.abspath(root)
+    root = _root(path)
     files = _list_files(root)
     layout, names = _check_first_lines(root, files, Layout(0, sep, label, float(scale)), header)
     packed = packed_parts([file for file in files if codec_of(file.name)], slots, chunk)
@@ -182,6 +181,18 @@ def plan_parts(
     part = part_bytes(total, slots, chunk, READ_BYTES)
     count = len(packed) + math.ceil(total / part)
     return Matrix(root, packed, plain, layout, names, part, READ_BYTES, BLOCK_BYTES), count
+
+
+def _root(path: str | os.PathLike[str]) -> str:
+    """An absolute local path, or a URI that is not of local files."""
+    root = os.fsdecode(path)
+    if not root:
+        raise ValueError("path is empty; give the path of a text matrix or of a folder of them.")
+    if root.startswith("file:/"):
+        root = unquote(re.sub("^file:(//(localhost)?)?", "", root))
+    if URI.match(root) and isinstance(path, PurePath):
+        raise ValueError(f"pathlib has shortened the // of the URI {root} to /; pass the URI as text.")
+    return re.sub("^s3[an]://", "s3://", root) if URI.match(root) else os.path.abspath(root)
 
 
 def _list_files(root: str) -> list[Span]:
@@ -195,7 +206,7 @@ def _list_files(root: str) -> list[Span]:
             infos = [f for f in infos if not re.search(r"(^|/)[._]", f.path[above:])]
         else:
             infos, above = [info], len(info.path) - len(info.base_name)
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise OSError(f"{root} cannot be listed ({one_line(error)}); make it readable, or copy the files.") from None
     if info.type == pafs.FileType.NotFound:
         pattern = "; patterns such as * are not expanded" if set("*?[") & set(root) else ""

@@ -1,5 +1,8 @@
 """Text matrices on disk, and their rows as comparable values."""
 
+import os
+from contextlib import contextmanager
+
 import numpy as np
 import pyarrow as pa
 
@@ -18,6 +21,20 @@ def write_malformed(folder, line):
     good = "\n".join(f"{i} 2 3 4" for i in range(200)) + "\n"
     write_file(folder, "a.txt", good)
     write_file(folder, "sub/b.txt", "\n" + good + line + "\n" + good)
+
+
+@contextmanager
+def forbidden(folder):
+    """Nobody may read or write what is in the folder; root becomes another user, as it may do everything."""
+    user = os.geteuid()
+    folder.chmod(0o700 if user == 0 else 0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
 
 
 def read_here(path, label="last", sep=" ", scale=1.0, header=False):

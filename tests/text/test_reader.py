@@ -4,17 +4,20 @@ import gzip
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 from support.classifiers import small
-from support.text_matrices import by_columns, read_here, rows_here, rows_of, write_file, write_malformed
+from support.text_matrices import by_columns, forbidden, read_here, rows_here, rows_of, write_file, write_malformed
 
 from spark_cnn_ensemble.text import files as text_files
-from spark_cnn_ensemble.text.files import Span, spans
-from spark_cnn_ensemble.text.reader import part_bytes, read_text_matrix
+from spark_cnn_ensemble.text.files import Span, read_parts, spans
+from spark_cnn_ensemble.text.reader import part_bytes, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
+from spark_cnn_ensemble.worker.refusal import Refusal
 
 # Parts
 
@@ -220,6 +223,41 @@ def test_a_place_with_nothing_is_refused(spark, tmp_path):
         read_text_matrix(spark, tmp_path / "nowhere")
 
 
+def test_an_empty_path_is_refused():
+    with pytest.raises(ValueError, match="path is empty; give the path of a text matrix"):
+        read_here("")
+
+
+def test_a_uri_that_pathlib_has_shortened_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"pathlib has shortened the // of the URI s3:/bucket/x to /; pass the URI as text"
+    ):
+        read_here(Path("s3://bucket/x"))
+    write_file(tmp_path, "a.txt", "1 2\n")
+    assert read_here(Path((tmp_path / "a.txt").as_uri()))[2].tolist() == [2]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    write_file(tmp_path, "m/a.txt", "1 2\n")
+    with (
+        forbidden(tmp_path / "m"),
+        pytest.raises(OSError, match=r"/m/a\.txt cannot be .* \(Permission denied\); make it"),
+    ):
+        read_here(tmp_path / "m" / "a.txt")
+    with forbidden(tmp_path / "m"), pytest.raises(OSError, match=r"/m cannot be listed \(Permission denied\); make it"):
+        read_here(tmp_path / "m")
+
+
+def test_a_file_that_may_not_be_opened_by_an_executor_is_named(tmp_path):
+    write_file(tmp_path, "m/a.txt", "1 2\n")
+    matrix, _ = plan_parts(tmp_path / "m", "last", " ", 1.0, False, 1, 1000)
+    with (
+        forbidden(tmp_path / "m"),
+        pytest.raises(Refusal, match=r"/m/a\.txt cannot be opened on .* \(Permission denied\)"),
+    ):
+        list(read_parts([pa.record_batch({"part": [0]})], matrix))
+
+
 def test_a_pattern_is_not_a_path(spark, tmp_path):
     write_file(tmp_path, "a.txt", "1 2\n")
     with pytest.raises(FileNotFoundError, match=r"Nothing is at .*\*\.txt; patterns such as \* are not expanded; give"):
@@ -232,6 +270,13 @@ FOREIGN = {
     "gzipped": (gzip.compress(b"1 2\n"), "is compressed by gzip; give it a name that ends with .gz"),
     "table": (b"PAR1 2\n", "is a Parquet file; read it with spark.read.parquet"),
 }
+
+
+@pytest.mark.parametrize("uri", ["wasb://a/b", "http://host/a.csv", "hdfs://host:1/a", "ftp://host/a"])
+def test_a_filesystem_that_cannot_be_opened_is_one_sentence(uri):
+    with pytest.raises(ValueError, match=rf"cannot open {uri} \(.*\); copy the files to a filesystem") as caught:
+        read_here(uri)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", FOREIGN)

@@ -39,6 +39,12 @@ _FOREIGN = {
     b"PAR1": "is a Parquet file; read it with spark.read.parquet",
     b"\x89PNG": "is a picture; read it with spark.read.format('binaryFile')",
     b"\xff\xd8\xff": "is a picture; read it with spark.read.format('binaryFile')",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook; save it as CSV",
+    b"<!": "is a web page, perhaps of an error; download the file again",
+    b"<html": "is a web page, perhaps of an error; download the file again",
+    b"version https://git-lfs": "is a pointer of Git LFS; run git lfs pull",
+    b"{": "is JSON; read it with spark.read.json",
+    b"@": "is an ARFF file; remove its lines up to @data",
     b"\x93NUMPY": "is a file of numpy's; read it with numpy.load, and make a DataFrame with to_dataframe",
 }
 

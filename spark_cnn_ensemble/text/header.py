@@ -5,19 +5,23 @@ Called by `reader` on the driver.
 
 from __future__ import annotations
 
+import re
+
 from spark_cnn_ensemble.text.lines import Layout, cells_of, line_fault
 
 _LABEL_NAMES = {"label", "labels", "class", "target", "y"}
+_WORDS = {"na", "n/a", "null", "none", "true", "false"}  # in cells of rows
 _SEPARATORS = (",", "\t", ";", "|", " ")
 _MANY = 10  # columns; a row of fewer may well hold 0, 1, 2, ... by chance
 
 
 def header_fault(header: bytes, layout: Layout) -> str | None:
     """What the names of a header say against the arguments of the reader, and the remedy; None if nothing."""
-    names = _names(header, layout.sep)
-    if names[0] in ("", "unnamed: 0", "rownames"):
+    names = _names(header.lstrip().removeprefix(b"#"), layout.sep)  # numpy.savetxt puts a # in front
+    commented = header.lstrip().startswith(b"#")
+    if names[0] in ("", "unnamed: 0", "rownames") or (len(names) == layout.columns - 1 and not commented):
         return (
-            "the first column of its header has no name, so it is an index that pandas or R wrote; write the file "
+            "its header has no name for the first column, so that is an index that pandas or R wrote; write the file "
             "without it (pandas: index=False, R: row.names = FALSE)"
         )
     labels = [at for at, name in enumerate(names) if name in _LABEL_NAMES]
@@ -45,17 +49,32 @@ def header_doubt(line: bytes, layout: Layout, header: bool) -> str | None:
     return None
 
 
-def arguments_for(line: bytes, sep: str) -> list[str]:
-    """The arguments that fit a first line which is not a row with the separator `sep`."""
-    found = max(_SEPARATORS, key=lambda candidate: len(cells_of(line, candidate)))
-    better = len(cells_of(line, found)) > len(cells_of(line, sep))
-    names = _names(line, found if better else sep)
-    arguments = [f"sep={found!r}"] if better else []
-    if names[-1][:1].isalpha() and sum(_is_number(name) for name in names) <= len(names) // 2:
+def arguments_for(line: bytes, following: bytes | None, sep: str) -> list[str]:
+    """The arguments that fit a first line that is not a row with the separator `sep`, and the line after it."""
+    rows = [line] if following is None else [line, following]
+    fitting = [(len(cells_of(rows[-1], one)), one) for one in (sep, *_SEPARATORS) if _is_row(rows[-1], one)]
+    if fitting:
+        _, found = max(fitting, key=lambda count_and_sep: count_and_sep[0])
+    elif following is None:
+        found = max((sep, *_SEPARATORS), key=lambda one: len(cells_of(line, one)))
+    else:
+        return []
+    names = _names(line, found)
+    arguments = [f"sep={found!r}"] if found != sep else []
+    if not _is_row(line, found):
+        if not any(map(_is_name, names)) or (following is None and any(map(_is_number, names))):
+            return []
         arguments.append("header=True")
-        ends = [end for end, at in (("first", 0), ("last", -1)) if names[at] in _LABEL_NAMES]
-        arguments += [f"label={end!r}" for end in ends[:1]]
+        arguments += [f"label={end!r}" for end, at in (("first", 0), ("last", -1)) if names[at] in _LABEL_NAMES][:1]
     return arguments
+
+
+def _is_name(cell: str) -> bool:
+    return bool(re.match(r"#|[^\W\d_]", cell)) and cell not in _WORDS
+
+
+def _is_row(line: bytes, sep: str) -> bool:
+    return all(map(_is_number, _names(line, sep)))
 
 
 def _names(line: bytes, sep: str) -> list[str]:

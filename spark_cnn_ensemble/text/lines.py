@@ -6,6 +6,7 @@ No file is opened here. Called by `files` on executors; `reader` checks the firs
 from __future__ import annotations
 
 import functools
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -151,7 +152,7 @@ def line_fault(line: bytes, layout: Layout) -> str | None:
     if not line.strip():
         return None
     if b"\r" in line.strip():
-        return "it has carriage returns within; convert the line ends to line feeds"
+        return "it has carriage returns where line feeds are expected"
     tokens = cells_of(line, layout.sep)
     if len(tokens) != layout.columns:
         return f"{len(tokens)} columns where {layout.columns} were expected"
@@ -160,7 +161,13 @@ def line_fault(line: bytes, layout: Layout) -> str | None:
     alone = Layout(1, layout.sep, None, 1.0)
     for i, token in enumerate(tokens):
         if not token.strip() or parse(token.encode(), alone) is None:
-            return f"{token[:40]!r} in column {i + 1} is not a number"
+            return f"{token[:40]!r} in column {i + 1} is not a number{_hint(token.strip())}"
         if i == layout.label_at and parse(token.encode(), Layout(1, layout.sep, "first", 1.0)) is None:
             return f"the label {token[:40]!r} is not a whole number of 32 bits"
     return None
+
+
+def _hint(token: str) -> str:
+    if token in ("", "?", "-", "NA", "N/A", "NULL", "null", "None", '""'):
+        return " (nan stands for a missing one)"
+    return " (decimal points are expected)" if re.fullmatch(r"[+-]?\d+,\d+", token) else ""

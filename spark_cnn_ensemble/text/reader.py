@@ -238,7 +238,7 @@ def _check_first_lines(root: str, files: list[Span], layout: Layout, header: boo
             lines = (line for _, line in first_lines(handle))
             names = next(lines, None) if header else None
             first = first or names
-            row = next(lines, None)
+            row, following = next(lines, None), next(lines, None)
         if row is not None:
             break
     else:
@@ -247,9 +247,11 @@ def _check_first_lines(root: str, files: list[Span], layout: Layout, header: boo
     if what := foreign(first or row):
         raise ValueError(f"{file.name} in {root} {what}.")
     if fault := line_fault(row, layout):
-        arguments = arguments_for(row, layout.sep)
-        remedy = f"set {', '.join(arguments)}" if arguments else "set sep, label and header to match"
-        raise ValueError(f"{file.name}, first row: {fault}; {remedy}, or fix or remove the line.")
+        if arguments := [] if header else arguments_for(row, following, layout.sep):
+            raise ValueError(f"{file.name}, first row: {fault}; set {', '.join(arguments)}, or fix or remove the line.")
+        raise ValueError(
+            f"{file.name}, first row: {fault}; fix or remove the line, or set sep, label and header to match it."
+        )
     if first and (fault := header_fault(first, layout)):
         raise ValueError(f"{file.name}: {fault}.")
     if doubt := header_doubt(first or row, layout, header):

@@ -135,7 +135,7 @@ MALFORMED = {
     "1,2,3,4": "1 columns where 4 were expected",
     "1 two 3 4": "'two' in column 2 is not a number",
     "1  3 4": "3 columns where 4 were expected",  # a run of spaces is one separator
-    "1 2\r3 4": "it has carriage returns within; convert the line ends to line feeds",
+    "1 2\r3 4": "it has carriage returns where line feeds are expected",
     '1 "2 3" 4': "'\"2' in column 2 is not a number",
     '1 2 "" 4': "'\"\"' in column 3 is not a number",
     "1 2 0x3 4": "'0x3' in column 3 is not a number",

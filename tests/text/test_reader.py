@@ -178,7 +178,11 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
         ),
         ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns; set sep=','"),
         ("label,a,b\n", {}, r"; set sep=',', header=True, label='first', or fix or remove the line\.$"),
-        ("1\tNA\t3\n", {"sep": r"\t"}, "'NA' in column 2 is not a number; set sep, label and header to match"),
+        (
+            "1\tNA\t3\n",
+            {"sep": r"\t"},
+            r"'NA' in column 2 is not a number \(nan stands for a missing one\); fix or remove the line, or set sep",
+        ),
         (
             "label,a\n1,2\n",
             {"sep": ",", "header": True},
@@ -188,6 +192,17 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
         ("a,y,b\n1,2,3\n", {"sep": ",", "header": True}, "names column 2 'y', .* write the file with it first or last"),
         (",a,label\n0,1,2\n", {"sep": ",", "header": True}, r"an index that pandas or R wrote; .*index=False"),
         ("label,a\n", {"sep": ",", "header": True, "label": "first"}, "No row is in"),
+        ('"a" "y"\n"1" 5 3\n', {"header": True}, r"its header has no name for the first column.*row\.names = FALSE"),
+        (",0,1,label\n0,5,6,1\n", {}, r"; set sep=',', header=True, label='last', or fix"),
+        (
+            "5,,2\n6,2,3\n",
+            {"sep": ","},
+            r"'' in column 2 is not a number \(nan stands for a missing one\); fix or remove",
+        ),
+        ("1,2,cat\n3,4,dog\n", {"sep": ","}, "'cat' in column 3 is not a number; fix or remove the line, or set sep"),
+        ("5;0,5;1\n", {"sep": ";"}, r"'0,5' in column 2 is not a number \(decimal points are expected\)"),
+        ("3\t1\t2\n", {}, r"; set sep='\\t', or fix"),
+        ("1\r2\r", {}, "it has carriage returns where line feeds are expected; fix or remove"),
         ("1 2\n", {"header": 1}, "header must be True or False, not 1"),
         ("1 2\n", {"sep": '"'}, "sep must be text"),
         ("1,2,3\n", {"label": None}, "'1,2,3' in column 1 is not a number"),
@@ -268,6 +283,9 @@ FOREIGN = {
     "utf16": ("1 2\n".encode("utf-16"), "is text in UTF-16; convert it to UTF-8"),
     "zipped": (b"PK\x03\x04 2\n", "is a zip archive or an Excel workbook"),
     "gzipped": (gzip.compress(b"1 2\n"), "is compressed by gzip; give it a name that ends with .gz"),
+    "page": (b"<!DOCTYPE html>\n<html>404</html>\n", "is a web page, perhaps of an error; download the file again"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "is a pointer of Git LFS; run git lfs pull"),
+    "json": (b'{"label": 1}\n', "is JSON; read it with spark.read.json"),
     "table": (b"PAR1 2\n", "is a Parquet file; read it with spark.read.parquet"),
 }
 
@@ -305,6 +323,13 @@ def test_a_first_line_that_may_be_read_wrongly_is_a_warning(tmp_path, first, hea
     write_file(tmp_path, "a.csv", first + "1,2,3,4,5,6,7,8,9,10,11,1\n")
     with pytest.warns(UserWarning, match=f"The first line of a.csv {doubt}"):
         read_here(tmp_path, sep=",", header=header)
+
+
+def test_a_header_of_savetxt_is_read(tmp_path):
+    np.savetxt(tmp_path / "a.txt", [[3, 1, 2], [4, 5, 6]], header="label a b", fmt="%d")
+    with pytest.raises(ValueError, match="'#' in column 1 is not a number; set header=True"):
+        read_here(tmp_path, "first")
+    assert read_here(tmp_path, "first", header=True)[2].tolist() == [3, 4]
 
 
 def test_column_numbers_are_a_header_if_the_caller_says_so(tmp_path, recwarn):

@@ -82,6 +82,17 @@ def test_folders_of_plain_and_compressed_files_are_read_with_spark(spark, tmp_pa
     assert frame.count() == 450
 
 
+@pytest.mark.parametrize("compression", ["gzip", "bzip2"])
+def test_what_spark_writes_as_csv_is_read(spark, tmp_path, digits, compression):
+    (_, _), (x, y) = digits
+    columns = ["label", *(f"pixel{at}" for at in range(64))]
+    frame = spark.createDataFrame(np.column_stack((y, x.reshape(-1, 64))).astype(int).tolist(), columns)
+    frame.repartition(5).write.csv(str(tmp_path / "m"), header=True, compression=compression)
+    again = read_text_matrix(spark, tmp_path / "m", label="first", sep=",", header=True)
+    rows = {(label, tuple(features)) for features, label in zip(x.reshape(-1, 64).tolist(), y.tolist(), strict=True)}
+    assert {(row.label, tuple(row.features)) for row in again.collect()} == rows and again.count() == 360
+
+
 # Parts
 
 

@@ -122,6 +122,12 @@ def test_a_file_with_another_header_is_named(tmp_path):
         read_here(tmp_path, "first", ",", header=True)
 
 
+def test_ids_are_those_of_version_0_1_0(tmp_path):
+    write_file(tmp_path, "a.txt", "\n1 2 3\r\n  \n4 5 6")
+    write_file(tmp_path, "sub/é b.csv", "7 8 9\n")
+    assert read_here(tmp_path)[0].tolist() == [-3055190685025300790, -3055190685025300780, 5575886688180756905]
+
+
 def test_spaces_around_numbers_are_accepted(tmp_path):
     write_file(tmp_path, "a.csv", "1, 2 ,3\n 4,5,\t6 \n")
     assert read_here(tmp_path, sep=",")[1].tolist() == [[1, 2], [4, 5]]

@@ -25,7 +25,7 @@ def codec_of(name: str) -> str | None:
 def unreadable_by_name(name: str) -> str | None:
     """Why a file cannot be read and what to do, for a message; None if its name does not say so."""
     if _ARCHIVE.search(name):
-        return "is an archive; unpack it, and pass the folder of its text files"
+        return "is an archive; unpack it, and move it to another folder"
     if _UNREADABLE.search(name):
         return "has a compression that is not read here; compress it with gzip, bzip2 or zstd instead, or unpack it"
     return None

@@ -217,10 +217,11 @@ def _list_files(root: str) -> list[Span]:
     for name in sorted(file.name for file in files):
         if why := unreadable_by_name(name):
             raise ValueError(f"{name} in {root} {why}.")
-    names = {file.name for file in files}
-    for name in sorted(names):
-        if codec_of(name) and (plain := name.rpartition(".")[0]) in names:
-            raise ValueError(f"{plain} and {name} are both in {root}, so rows may be read twice; keep one of them.")
+    texts: dict[str, str] = {}
+    for name in sorted(file.name for file in files):
+        text = name.rpartition(".")[0] if codec_of(name) else name
+        if (other := texts.setdefault(text, name)) != name:
+            raise ValueError(f"{other} and {name} are both in {root}, so rows may be read twice; keep one of them.")
     return sorted(files, key=lambda f: f.name)
 
 

@@ -173,10 +173,13 @@ def test_archives_are_refused(tmp_path, end):
         read_here(tmp_path)
 
 
-def test_a_file_beside_its_compressed_copy_is_refused(tmp_path):
+@pytest.mark.parametrize("other", ["a.txt", "a.txt.bz2"])
+def test_a_file_next_to_its_compressed_copy_is_refused(tmp_path, other):
     write_packed(tmp_path, "a.txt.gz", TEXT)
-    write_file(tmp_path, "a.txt", TEXT.decode())
-    with pytest.raises(ValueError, match=r"a\.txt and a\.txt\.gz are both in .*, so rows may be read twice; keep one"):
+    (tmp_path / other).write_bytes(TEXT if other == "a.txt" else bz2.compress(TEXT))
+    with pytest.raises(
+        ValueError, match=rf"{other} and a\.txt\.gz are both in .*, so rows may be read twice; keep one"
+    ):
         read_here(tmp_path)
 
 

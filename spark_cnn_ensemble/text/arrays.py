@@ -72,12 +72,14 @@ def _labels(y: Any, rows: int) -> np.ndarray:
         if len(missing):
             raise ValueError(f"y has no label in row {missing[0]}; leave out the rows without one.")
         y = y.to_numpy()
+    if isinstance(y, str):
+        raise ValueError(f"y is the text {y!r}; pass the labels themselves, such as table[{y!r}].")
     labels = _as_array(y, "y")
     if labels.shape == (rows, 1):  # a column of a table, or Keras' CIFAR-10
         labels = labels[:, 0]
     if labels.ndim == 2 and len(labels) == rows:
         raise ValueError(
-            f"y has shape {labels.shape} where one label per row is expected; if it is one-hot, pass y.argmax(axis=1)."
+            f"y has shape {labels.shape} where one label per row is expected; if it is one-hot, pass numpy.argmax(y, axis=1)."
         )
     if labels.shape != (rows,):
         raise ValueError(f"y has shape {labels.shape} where x has {rows} rows; give one label for each row.")
@@ -85,8 +87,8 @@ def _labels(y: Any, rows: int) -> np.ndarray:
         labels = np.array(labels.tolist())
     if labels.dtype.kind in "OSUT":
         raise ValueError(
-            f"y holds {_kind_of_first(labels)} where whole numbers are expected; index the classes by names, y = "
-            "numpy.unique(y, return_inverse=True), or by a StringIndexer of Spark's."
+            f"y holds {_kind_of_first(labels)} where whole numbers are expected; index the classes, as classes, y = "
+            "numpy.unique(y, return_inverse=True) or a StringIndexer of Spark's does."
         )
     if labels.dtype.kind == "b":
         return labels.astype(np.uint8)

@@ -174,7 +174,11 @@ NAMES = np.array(["cat", "dog", "cat", "emu", "emu", "cat"])
             TABLE[::-1], pd.Series(LABELS), "x and y have different indexes; pass y.loc[x.index]", id="indexes"
         ),
         pytest.param(FLAT, LABELS[:4].tolist(), "y has shape (4,) where x has 6 rows", id="fewer labels"),
-        pytest.param(FLAT, np.eye(3)[LABELS], "if it is one-hot, pass y.argmax(axis=1)", id="one-hot labels"),
+        pytest.param(FLAT, np.eye(3)[LABELS], "if it is one-hot, pass numpy.argmax(y, axis=1)", id="one-hot labels"),
+        pytest.param(
+            TABLE, "label", "y is the text 'label'; pass the labels themselves, such as table['label']", id="name"
+        ),
+        pytest.param(FLAT, pd.get_dummies(NAMES), "if it is one-hot, pass numpy.argmax(y, axis=1)", id="dummies"),
         pytest.param(FLAT, NAMES, "y holds text where whole numbers", id="names"),
         pytest.param(FLAT, pd.Series(NAMES).astype("category"), "y holds text where whole numbers", id="categories"),
         pytest.param(FLAT, pd.Series([0, 1, None, 1, 0, 1]), "y has no label in row 2", id="a missing label"),
@@ -216,9 +220,11 @@ def test_a_damaged_picture_is_named(tmp_path):
 
 
 def test_remedies_for_labels_and_indexes_work():
-    _, y = np.unique(NAMES, return_inverse=True)
-    assert images_and_labels(FLAT, y)[1].tolist() == [0, 1, 0, 2, 2, 0]
-    assert images_and_labels(FLAT, np.eye(3)[LABELS].argmax(axis=1))[1].tolist() == LABELS.tolist()
+    for names in (NAMES, NAMES.tolist(), pd.Series(NAMES), pd.Series(NAMES).astype("category")):
+        _, y = np.unique(names, return_inverse=True)
+        assert images_and_labels(FLAT, y)[1].tolist() == [0, 1, 0, 2, 2, 0]
+    for one_hot in (np.eye(3)[LABELS], np.eye(3)[LABELS].tolist(), pd.get_dummies(LABELS)):
+        assert images_and_labels(FLAT, np.argmax(one_hot, axis=1))[1].tolist() == LABELS.tolist()
     x, y = TABLE[::-1], pd.Series(LABELS)
     assert images_and_labels(x, y.loc[x.index])[1].tolist() == LABELS[::-1].tolist()
     assert images_and_labels(x, y.to_numpy())[1].tolist() == LABELS.tolist()

@@ -79,7 +79,8 @@ def _labels(y: Any, rows: int) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim == 2 and len(labels) == rows:
         raise ValueError(
-            f"y has shape {labels.shape} where one label per row is expected; if it is one-hot, pass numpy.argmax(y, axis=1)."
+            f"y has shape {labels.shape} where one label per row is expected; if it is one-hot, pass "
+            "numpy.argmax(y, axis=1)."
         )
     if labels.shape != (rows,):
         raise ValueError(f"y has shape {labels.shape} where x has {rows} rows; give one label for each row.")

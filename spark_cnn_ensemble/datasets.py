@@ -1,18 +1,14 @@
 """Sample data for users.
 
 MNIST and scikit-learn's digits as arrays, and arrays as a DataFrame. The reader and the writer of the text matrix are
-public here; their code is in `text`. Called by users and by `demo`.
+public here; their code is in `text`, and that of files of arrays in `array_files`. Called by users and by `demo`.
 """
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import os
-import zlib
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, distribution
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
-from spark_cnn_ensemble.text.arrays import check_images, check_labels
+from spark_cnn_ensemble.array_files import Arrays, read_idx_folder, read_npz
+from spark_cnn_ensemble.text.arrays import images_and_labels
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 
@@ -28,8 +25,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 __all__ = ["load_digits", "load_mnist", "read_text_matrix", "to_dataframe", "write_text_matrix"]
-
-Arrays = tuple[np.ndarray, np.ndarray]
 
 # The narrowest of Spark's types that holds each type of numpy exactly; Spark's tinyint is signed.
 _SPARK_TYPES = {
@@ -48,25 +43,28 @@ _SPARK_TYPES = {
 
 
 def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Arrays]:
-    """Load MNIST's 70,000 handwritten digits from their four gzipped IDX files.
+    """Load MNIST's 70,000 handwritten digits, or other data in the same kinds of files.
 
     Parameters
     ----------
     folder : str or os.PathLike, optional
-        Folder of the files and their ``SHA256SUMS``; default: the copy that comes with this package.
+        A folder with four IDX files of any numbers, gzipped or not, named as MNIST's are, such as Fashion-MNIST's or
+        those of one split of EMNIST; or an ``.npz`` file that holds the arrays ``x_train``, ``y_train``, ``x_test``
+        and ``y_test``, as Keras' ``mnist.npz`` does. Default: the copy of MNIST that comes with this package.
 
     Returns
     -------
     ((x_train, y_train), (x_test, y_test))
-        uint8 arrays of shapes (60000, 28, 28), (60000,), (10000, 28, 28) and (10000,): pixels 0 (paper) to
-        255 (ink), digits 0 to 9.
+        Arrays of the files' own types and shapes. MNIST: uint8 of shapes (60000, 28, 28), (60000,), (10000, 28, 28)
+        and (10000,): pixels 0 (paper) to 255 (ink), digits 0 to 9.
 
     Raises
     ------
     FileNotFoundError
         A file is missing.
     ValueError
-        A file is damaged: its uncompressed bytes do not match the SHA-256 in ``SHA256SUMS``.
+        A file is damaged: its size is not what its header says, or its uncompressed bytes do not match the SHA-256 in
+        the folder's ``SHA256SUMS``, if there is one. Or the arrays do not belong together, or are not numbers.
 
     Examples
     --------
@@ -75,14 +73,10 @@ def load_mnist(folder: str | os.PathLike[str] | None = None) -> tuple[Arrays, Ar
     >>> x_train.shape, x_test.shape, x_train.dtype
     ((60000, 28, 28), (10000, 28, 28), dtype('uint8'))
     """
-    here = _bundled_mnist() if folder is None else Path(folder)
-    sums = here / "SHA256SUMS"
-    if not sums.is_file():
-        raise FileNotFoundError(f"{sums} is missing; pass the folder that holds it and MNIST's four files.")
-    known = {name.lstrip("*"): digest for digest, name in map(str.split, sums.read_text().splitlines())}
-    names = [f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")]
-    x_train, y_train, x_test, y_test = (_read_idx(here / f"{name}.gz", known.get(name)) for name in names)
-    return (x_train, y_train), (x_test, y_test)
+    if folder is None:
+        return read_idx_folder(_bundled_mnist(), all_known=True)
+    path = Path(os.fsdecode(folder))
+    return read_npz(path) if path.is_file() else read_idx_folder(path, all_known=False)
 
 
 def _bundled_mnist() -> Path:
@@ -94,23 +88,6 @@ def _bundled_mnist() -> Path:
                 if file.parts[-3:] == ("spark_cnn_ensemble", "mnist", "SHA256SUMS"):
                     return Path(str(file.locate())).parent
     return clone
-
-
-def _read_idx(path: Path, digest: str | None) -> np.ndarray:
-    """The array in a gzipped IDX file: two zero bytes, type 8 (uint8), dimensions, each big-endian, data."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; copy it there or pass the folder that holds it.")
-    try:
-        data = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged ({error}); copy it again.") from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged, its SHA-256 is not that in {path.parent / 'SHA256SUMS'}; copy it again.")
-    ndim = data[3] if data[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(data, ">u4", ndim, 4).tolist() if len(data) >= 4 + 4 * ndim else []
-    if not shape or len(data) != 4 + 4 * ndim + prod(shape):
-        raise ValueError(f"{path} is not an IDX file of bytes; copy MNIST's own there.")
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape).copy()
 
 
 def load_digits() -> tuple[Arrays, Arrays]:
@@ -147,15 +124,18 @@ def load_digits() -> tuple[Arrays, Arrays]:
 
 
 def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) -> DataFrame:
-    """Make a DataFrame from arrays, one row per image.
+    """Make a DataFrame from images and labels in memory, one row per image.
 
     Parameters
     ----------
     spark : SparkSession
     x : array_like, shape (rows, ...)
-        Images of any shape; real numbers.
-    y : array_like, shape (rows,), optional
-        Labels, whole numbers of 32 bits; default: the rows have no label.
+        Images of any shape, such as (rows, height, width, channels) or (rows, pixels); real numbers. Besides numpy's
+        arrays: nested lists, a pandas DataFrame of numbers or a column of arrays, a list of Pillow's pictures of one
+        size and mode, tensors of TensorFlow or PyTorch and whatever else has ``__array__``.
+    y : array_like, shape (rows,) or (rows, 1), optional
+        Labels, whole numbers of 32 bits or booleans, also as a list or a pandas Series; default: the rows have no
+        label.
 
     Returns
     -------
@@ -168,7 +148,13 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     Raises
     ------
     ValueError
-        The arrays differ in length, or hold values that no numeric type of Spark holds.
+        The arrays differ in length or hold values that no numeric type of Spark holds, rows differ in shape, labels are
+        text or one-hot, or the indexes of two pandas objects differ.
+
+    Warns
+    -----
+    UserWarning
+        The shape looks as if channels came before height and width.
 
     Notes
     -----
@@ -182,8 +168,7 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     >>> to_dataframe(spark, x_train, y_train)
     DataFrame[id: bigint, features: array<smallint>, label: int]
     """
-    images = check_images(x)
-    labels = None if y is None else check_labels(y, len(images))
+    images, labels = images_and_labels(x, y)
     if images.dtype.name not in _SPARK_TYPES:
         raise ValueError(f"x holds {images.dtype}, which no numeric type of Spark holds; convert it to float64.")
     element = _SPARK_TYPES[images.dtype.name]

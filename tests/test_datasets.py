@@ -64,11 +64,23 @@ def test_a_damaged_file_of_mnist_is_named(mnist_folder, damage):
         load_mnist(mnist_folder)
 
 
-@pytest.mark.parametrize("name", [LABELS, "SHA256SUMS"])
-def test_a_missing_file_of_mnist_is_named(mnist_folder, name):
-    (mnist_folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name} is missing"):
+def test_a_missing_file_of_mnist_is_named(mnist_folder):
+    (mnist_folder / LABELS).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{LABELS} is missing"):
         load_mnist(str(mnist_folder))
+
+
+@pytest.mark.parametrize(
+    "sums",
+    [pytest.param(None, id="no sums"), pytest.param("", id="empty sums"), pytest.param("no\nsums", id="damaged")],
+)
+def test_the_bundled_files_are_not_read_without_their_sums(mnist_folder, monkeypatch, sums):
+    (mnist_folder / "SHA256SUMS").unlink()
+    if sums is not None:
+        (mnist_folder / "SHA256SUMS").write_text(sums)
+    monkeypatch.setattr(datasets, "_bundled_mnist", lambda: mnist_folder)
+    with pytest.raises((FileNotFoundError, ValueError), match="SHA256SUMS"):
+        load_mnist()
 
 
 def test_digits_split_is_stratified_and_the_same_each_time(digits):
@@ -144,10 +156,15 @@ def test_to_dataframe_spreads_over_partitions(spark, mnist):
     ("x", "y", "message"),
     [
         pytest.param(np.zeros((3, 2)), [0, 1], r"y has shape \(2,\) where x has 3 rows", id="fewer labels than rows"),
-        pytest.param(np.zeros((3, 2)), [[0], [1], [2]], r"y has shape \(3, 1\)", id="labels of two dimensions"),
+        pytest.param(np.zeros((3, 2)), np.eye(3), r"y has shape \(3, 3\) .* pass numpy\.argmax\(y, axis=1\)", id="one-hot"),
+        pytest.param(
+            np.zeros((3, 2)), [[[0]], [[1]], [[2]]], r"y has shape \(3, 1, 1\)", id="labels of three dimensions"
+        ),
         pytest.param(np.zeros((2, 2)), [0, 0.5], "whole numbers", id="half a label"),
         pytest.param(np.zeros((2, 2)), [0, np.nan], "whole numbers", id="NaN as a label"),
-        pytest.param(np.zeros((2, 2)), ["a", "b"], "whole numbers", id="labels of text"),
+        pytest.param(
+            np.zeros((2, 2)), ["a", "b"], r"y holds text .* classes, y = numpy\.unique\(y, return_inverse=True\)", id="text"
+        ),
         pytest.param(np.zeros((2, 2)), [0, 1 << 31], "32 bits", id="a label of 33 bits"),
         pytest.param(np.zeros(3), [0, 1, 2], "x has shape", id="one dimension"),
         pytest.param(np.zeros((0, 3)), [], "at least one row", id="no rows"),

@@ -108,11 +108,14 @@ ALLOWED = {
     "text": set(),
     "text.lines": set(),
     "text.writer": {"text.arrays"},
-    "text.files": {"text.lines"},
-    "text.reader": {"engine", "text.files", "text.lines"},
+    "text.compressed": {"worker.refusal"},
+    "text.files": {"text.compressed", "text.lines", "worker.refusal"},
+    "text.header": {"text.lines"},
+    "text.reader": {"engine", "text.compressed", "text.files", "text.header", "text.lines"},
     "rows.draw": set(),
     "rows": set(),
-    "rows.columns": {"worker.pixels"},
+    "rows.libsvm": set(),
+    "rows.columns": {"rows.libsvm", "worker.pixels"},
     "rows.training_rows": {"rows.columns", "rows.draw", "worker.bag"},
     "declared": set(),
     "votes": set(),
@@ -127,7 +130,8 @@ ALLOWED = {
     "report": {"fit_result", "plots", "report_sentences", "votes"},
     "progress": {"engine"},
     "evaluation": {"votes", "worker.disputed_rows"},
-    "datasets": {"text.arrays", "text.reader", "text.writer"},
+    "array_files": set(),
+    "datasets": {"array_files", "text.arrays", "text.reader", "text.writer"},
     "saved_folder": {"engine", "engine.interface", "engine.paths"},
     "persistence": {"checked", "engine", "engine.errors", "engine.shared_weights", "saved_folder", "worker.weights"},
     "ensemble": {
@@ -236,7 +240,7 @@ ENGINE_ONLY_MODULES = {"py4j", "pyspark.core", "pyspark.accumulators", "pyspark.
 NOWHERE = {"rdd", "parallelize", "toLocalIterator"}
 
 WORKER_PACKAGES = {"numpy", "pandas", "spark_cnn_ensemble", "pyarrow"}
-WORKER_SIDE_OF_TEXT = {"text.files", "text.lines"}
+WORKER_SIDE_OF_TEXT = {"text.compressed", "text.files", "text.lines"}
 LONGEST = 350  # lines of a module whose docstring does not say why it is long
 
 

@@ -26,6 +26,7 @@ from pyspark.sql.types import (
     StructType,
 )
 
+from spark_cnn_ensemble.rows.libsvm import libsvm_remedy
 from spark_cnn_ensemble.worker.pixels import BEYOND_FLOAT32, PixelFormat, encoded_shape, is_encoded
 
 MAX_INFERRED_CLASSES = 1000
@@ -122,7 +123,7 @@ def features_of(dataset: DataFrame, name: str, shape: tuple[int, int, int]) -> F
     pixels = PixelFormat(name, form, shape)
     length = _length_in_metadata(entry)
     if length not in (None, pixels.size):
-        raise ValueError(_wrong_length(name, length, shape))
+        raise ValueError(_wrong_length(entry, length, shape))
     fault = F.when(cells.isNull(), F.lit("is null"))
     origin = F.lit(None).cast("string")
     if form == "array":
@@ -191,10 +192,13 @@ def _length_in_metadata(entry: StructField) -> int | None:
     return int(length) if length is not None and isinstance(entry.dataType, VectorUDT) else None
 
 
-def _wrong_length(name: str, length: int, shape: tuple[int, int, int]) -> str:
+def _wrong_length(entry: StructField, length: int, shape: tuple[int, int, int]) -> str:
+    size = math.prod(shape)
+    remedy = libsvm_remedy(entry, size) if length < size else None
+    remedy = remedy or "set 'inputShape' to the images' [height, width, channels]"
     return (
-        f"Column '{name}' (parameter 'featuresCol') has {length} numbers per row, but inputShape {list(shape)} needs "
-        f"{math.prod(shape)}; set 'inputShape' to the images' [height, width, channels]."
+        f"Column '{entry.name}' (parameter 'featuresCol') has {length} numbers per row, but inputShape {list(shape)} "
+        f"needs {size}; {remedy}."
     )
 
 
@@ -228,9 +232,10 @@ def infer_shape(dataset: DataFrame, name: str) -> tuple[int, int, int]:
                 ) from None
     side = math.isqrt(length)
     if side * side != length or not side:
+        remedy = libsvm_remedy(entry, (side + 1) ** 2)
         raise ValueError(
             f"Column '{name}' (parameter 'featuresCol') has {length} numbers per row, which is not a square image "
-            "with one channel; set 'inputShape' to [height, width, channels]."
+            f"with one channel; {f'{remedy}, or ' if remedy else ''}set 'inputShape' to [height, width, channels]."
         )
     return side, side, 1
 

@@ -1,11 +1,13 @@
 """Files of text lines -> Arrow batches of rows: the executors' side of reading a text matrix.
 
 Here: the bytes that a task reads from the files, whole lines from them, and the rows' ids. Not here: the numbers in a
-line (`lines`). Workers call `read_parts`; on the driver, `reader` uses `blocks` for the first row.
+line (`lines`) and what compresses a file (`compressed`). Workers call `read_parts`; on the driver, `reader` uses
+`first_lines`.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 from collections.abc import Iterable, Iterator
@@ -16,10 +18,35 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from spark_cnn_ensemble.text.compressed import Uncompressed, codec_of
 from spark_cnn_ensemble.text.lines import Layout, Rows, line_fault, parse
+from spark_cnn_ensemble.worker.refusal import Refusal
 
 URI = re.compile(r"[A-Za-z][\w+.-]+:/")
 LONGEST_LINE = 1 << 30  # bytes; Arrow's strings end at 2 GiB
+_TO_THE_END = 1 << 62
+_FIRST_READ = 1 << 16  # bytes; a first line is seldom longer
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # as Excel writes it before UTF-8
+
+# First bytes of files that are not lines of text, and what they are.
+_FOREIGN = {
+    b"\xff\xfe": "is text in UTF-16; convert it to UTF-8",
+    b"\xfe\xff": "is text in UTF-16; convert it to UTF-8",
+    b"\x1f\x8b": "is compressed by gzip; give it a name that ends with .gz",
+    b"BZh": "is compressed by bzip2; give it a name that ends with .bz2",
+    b"\x28\xb5\x2f\xfd": "is compressed by zstd; give it a name that ends with .zst",
+    b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save it as CSV",
+    b"PAR1": "is a Parquet file; read it with spark.read.parquet",
+    b"\x89PNG": "is a picture; read it with spark.read.format('binaryFile')",
+    b"\xff\xd8\xff": "is a picture; read it with spark.read.format('binaryFile')",
+    b"\xd0\xcf\x11\xe0": "is an Excel workbook; save it as CSV",
+    b"<!": "is a web page, perhaps of an error; download the file again",
+    b"<html": "is a web page, perhaps of an error; download the file again",
+    b"version https://git-lfs": "is a pointer of Git LFS; run git lfs pull",
+    b"{": "is JSON; read it with spark.read.json",
+    b"@": "is an ARFF file; remove its lines up to @data",
+    b"\x93NUMPY": "is a file of numpy's; read it with numpy.load, and make a DataFrame with to_dataframe",
+}
 
 
 class Span(NamedTuple):
@@ -35,9 +62,11 @@ class Matrix(NamedTuple):
     """What to read, and the sizes of the pieces."""
 
     root: str
-    files: list[Span]  # whole files
+    packed: list[list[Span]]  # the first parts: whole compressed files
+    files: list[Span]  # whole files that are not compressed; the other parts are pieces of them
     layout: Layout
-    part: int  # bytes per task, of the files seen as concatenated
+    header: bytes | None  # the first line of each file, without its end; None if the first line is a row
+    part: int  # bytes per task, of `files` seen as concatenated
     read: int  # bytes requested from the filesystem at once
     block: int  # bytes parsed at once into an Arrow batch
 
@@ -47,16 +76,22 @@ def read_parts(batches: Iterable[pa.RecordBatch], matrix: Matrix) -> Iterator[pa
 
     Raises
     ------
-    FileNotFoundError
-        A file is not on this host.
-    ValueError
-        A line is malformed; the message names the file and the line.
+    Refusal
+        A file cannot be opened or is damaged, or a line is malformed; the message names the file and the line.
     """
     filesystem = filesystem_of(matrix.root)[0]
     for batch in batches:
         for part in batch.column(0).to_pylist():
-            for span in spans(matrix.files, part * matrix.part, (part + 1) * matrix.part):
+            for span in spans_of_part(matrix, part):
                 yield from _read(span, filesystem, matrix)
+
+
+def spans_of_part(matrix: Matrix, part: int) -> list[Span]:
+    """What the part with this number holds."""
+    if part < len(matrix.packed):
+        return matrix.packed[part]
+    start = (part - len(matrix.packed)) * matrix.part
+    return spans(matrix.files, start, start + matrix.part)
 
 
 def spans(files: list[Span], start: int, stop: int) -> list[Span]:
@@ -70,20 +105,72 @@ def spans(files: list[Span], start: int, stop: int) -> list[Span]:
     return pieces
 
 
-def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[pa.RecordBatch]:
+def open_text(span: Span, filesystem: pafs.FileSystem) -> Any:
+    """A handle on a file's text."""
     try:
-        handle = filesystem.open_input_file(span.path)
+        file = filesystem.open_input_file(span.path)
     except FileNotFoundError:
-        raise FileNotFoundError(
+        raise Refusal(
             f"{span.path} is not on {socket.gethostname()}; put the files where all executors can read them."
         ) from None
-    with handle:
-        for offset, block in blocks(handle, span.start, span.stop, matrix.read, matrix.block):
+    except OSError as error:
+        raise Refusal(
+            f"{span.path} cannot be opened on {socket.gethostname()} ({one_line(error)}); make it readable there."
+        ) from None
+    codec = codec_of(span.name)
+    return file if codec is None else Uncompressed(file, codec, span.name)
+
+
+def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[pa.RecordBatch]:
+    stop = span.stop if codec_of(span.name) is None else _TO_THE_END
+    rows_start = _end_of_header(span, filesystem, matrix)
+    with open_text(span, filesystem) as handle:
+        for offset, block in blocks(handle, span.start, stop, matrix.read, matrix.block):
+            if offset < rows_start:
+                offset, block = rows_start, block[rows_start - offset :]
+            block, offset = _without_mark(block, offset)
             rows = parse(block, matrix.layout)
             if rows is None:
-                raise ValueError(_first_fault(handle, span.name, offset, block, matrix))
+                raise Refusal(_first_fault(span, filesystem, offset, block, matrix))
             if len(rows.values):
                 yield _batch(rows, span.name, offset, matrix.layout)
+
+
+def _without_mark(block: bytes, offset: int) -> tuple[bytes, int]:
+    """A block and its offset without the byte order mark that a file may start with."""
+    if offset == 0 and block.startswith(_BYTE_ORDER_MARK):
+        return block[len(_BYTE_ORDER_MARK) :], len(_BYTE_ORDER_MARK)
+    return block, offset
+
+
+def _end_of_header(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> int:
+    """The offset of what follows the header of a file, or 0 if files have none."""
+    if matrix.header is None:
+        return 0
+    with open_text(span, filesystem) as handle:
+        for end, line in first_lines(handle):
+            if line.strip() != matrix.header:
+                raise Refusal(
+                    f"{span.name}: its first line is not the header of the first file; give all files the same "
+                    "header, or read them one by one."
+                )
+            return end
+    return 0
+
+
+def first_lines(handle: Any) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file that are not blank, each with the offset of its end."""
+    for offset, block in blocks(handle, 0, _TO_THE_END, _FIRST_READ, 1):
+        end = offset + len(block)
+        line, _ = _without_mark(block, offset)
+        if line.strip():
+            yield end, line
+
+
+def one_line(error: Exception) -> str:
+    """The reason of an error of the filesystem."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
@@ -98,9 +185,9 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), root
     try:
         return pafs.FileSystem.from_uri(root)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
         raise ValueError(
-            f"pyarrow cannot open {root} ({str(error).splitlines()[0]}); copy the files to a filesystem that "
+            f"pyarrow cannot open {root} ({one_line(error)}); copy the files to a filesystem that "
             "it can open, or read them with spark.read.text and split the lines with Spark's functions."
         ) from error
 
@@ -156,14 +243,24 @@ def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _first_fault(handle: Any, name: str, offset: int, block: bytes, matrix: Matrix) -> str:
+def _first_fault(span: Span, filesystem: pafs.FileSystem, offset: int, block: bytes, matrix: Matrix) -> str:
     """A sentence that names the malformed line of a block, and its fault; slow, and used only for an error."""
     number = 1
-    handle.seek(0)
-    for start in range(0, offset, matrix.read):
-        number += handle.read(min(matrix.read, offset - start)).count(b"\n")
+    with open_text(span, filesystem) as handle:
+        for start in range(0, offset, matrix.read):
+            data = handle.read(min(matrix.read, offset - start))
+            if not start and (what := foreign(data)):
+                return f"{span.name} {what}."
+            number += data.count(b"\n")
+    if not offset and (what := foreign(block)):
+        return f"{span.name} {what}."
     for line in block.split(b"\n"):
         if fault := line_fault(line, matrix.layout):
-            return f"{name}, line {number}: {fault}; fix or remove the line."
+            return f"{span.name}, line {number}: {fault}; fix or remove the line."
         number += 1
-    return f"{name}: {len(block)} bytes from byte {offset} on are not lines of numbers; fix or remove them."
+    return f"{span.name}: {len(block)} bytes from byte {offset} on are not lines of numbers; fix or remove them."
+
+
+def foreign(data: bytes) -> str | None:
+    """What a file is whose first bytes are not text in UTF-8, and what to do; None for other files."""
+    return next((what for magic, what in _FOREIGN.items() if data.startswith(magic)), None)

@@ -1,28 +1,45 @@
 """The driver's side of reading a text matrix.
 
-Here: the list of files, the checks of the arguments and of the first row, and how the bytes are divided among tasks.
-What a task does is in `files` and `lines`. Parsing in Python is faster than Spark's own expressions; it also knows each
-line's place in its file, which gives the row's id. Users import `read_text_matrix` from `datasets`.
+Here: the list of files, the checks of the arguments and of the first lines, and how the bytes are divided among tasks.
+What a task does is in `files` and `lines`; what a header says is in `header`. Parsing in Python is faster than Spark's
+own expressions; it also knows each line's place in its file, which gives the row's id. Users import `read_text_matrix`
+from `datasets`.
 """
 
 from __future__ import annotations
 
 import functools
+import heapq
 import math
 import os
 import re
+import warnings
 from numbers import Real
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.fs as pafs
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.text.files import URI, Matrix, Span, blocks, filesystem_of, read_parts
-from spark_cnn_ensemble.text.lines import Layout, line_fault
+from spark_cnn_ensemble.text.compressed import codec_of, unreadable_by_name
+from spark_cnn_ensemble.text.files import (
+    URI,
+    Matrix,
+    Span,
+    filesystem_of,
+    first_lines,
+    foreign,
+    one_line,
+    open_text,
+    read_parts,
+)
+from spark_cnn_ensemble.text.header import arguments_for, header_doubt, header_fault
+from spark_cnn_ensemble.text.lines import Layout, cells_of, line_fault
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -33,6 +50,7 @@ CHUNK_BYTES = 64 << 20  # of text per Spark partition, at most
 LOCAL_CHUNK_BYTES = 256 << 20  # the same for a local session, whose slots cannot grow; a partition costs about 0.1 s
 READ_BYTES = 4 << 20  # requested from the filesystem at once
 BLOCK_BYTES = 1 << 20  # parsed at once into one Arrow batch; 1 MiB of text and its numbers fit a core's cache
+EXPANSION = 10  # assumed bytes of text per compressed byte
 _BYTES_PER_ROW = 64  # of text per row of the range in `read_text_matrix`; Spark estimates 6 bytes per such row
 
 _SMALLEST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
@@ -44,12 +62,14 @@ def read_text_matrix(
     label: str | None = "last",
     sep: str = " ",
     scale: float = 1.0,
+    header: bool = False,
 ) -> DataFrame:
     r"""Read a text matrix into a DataFrame: one row per line, numbers with a separator between them.
 
-    The call lists the files and reads the first line; the rest is read by Spark's actions. Blank lines are skipped.
-    CRLF line ends, a last line without an end, spaces around a number and a plus before it are accepted. `nan` and
-    `inf` are numbers. Selecting columns does not save time, as whole lines are parsed.
+    The call lists the files and reads the first lines; the rest is read by Spark's actions. Accepted are blank lines,
+    CRLF line ends, a last line without an end, a UTF-8 byte order mark, and numbers with spaces or double quotes around
+    them or a plus before them. `nan` and `inf` are numbers. Selecting columns does not save time, as whole lines are
+    parsed.
 
     Parameters
     ----------
@@ -57,29 +77,42 @@ def read_text_matrix(
     path : str or os.PathLike
         A file, or a folder with files at any depth. Names that start with ``_`` or ``.`` are left out. A path without
         a scheme is on the local disk of the driver and of each executor, whatever Spark's default filesystem is. URIs
-        are opened by pyarrow: ``file``, ``hdfs``, ``s3`` (also written ``s3a``), ``gs``.
+        are opened by pyarrow: ``file``, ``hdfs``, ``s3`` (also written ``s3a``), ``gs``. Names that end with ``.gz``,
+        ``.bz2`` or ``.zst`` are uncompressed as they are read; such a file is read by one task.
     label : {"last", "first", None}
         Position of the label in a line; None if lines have no label.
     sep : str
-        The separator between two numbers, such as ``" "``, ``","`` or ``"\t"``.
+        The separator between two numbers, such as ``" "``, ``","`` or ``"\t"``. A space stands for any number of
+        spaces, so that right-aligned columns are read.
     scale : float
         Factor for the features, applied in float32.
+    header : bool
+        Whether the first line of each file holds the names of its columns. It must be the same in all files.
 
     Returns
     -------
     DataFrame
         Columns ``id`` bigint, ``features`` array<float> and ``label`` int (absent if `label` is None), without nulls.
         ``id`` is computed from the file's path below `path` and from the line's offset in the file. It does not depend
-        on where the folder is or how the files are divided among tasks. Copies of a row have different ids.
+        on where the folder is or how the files are divided among tasks. Copies of a row have different ids. In a
+        compressed file, the offset is that in its text.
 
     Raises
     ------
     FileNotFoundError
         Nothing is at `path`.
+    OSError
+        The files cannot be listed or opened.
     ValueError
-        An argument is out of range, no row can be read, or a line is malformed: its number of columns differs
-        from the first line's, a token is not a number, or a label is not a whole number. After the first line, an
-        executor raises this, and the message is inside Spark's exception.
+        An argument is out of range or does not fit the header, a file is not text or has a compression that is not
+        read, no row can be read, or a line is malformed: its number of columns differs from the first row's, a token
+        is not a number, or a label is not a whole number. After the first row, an executor raises this, and the
+        message is inside Spark's exception.
+
+    Warns
+    -----
+    UserWarning
+        The first line may be a header without ``header=True``, or a row with it.
 
     Examples
     --------
@@ -97,10 +130,12 @@ def read_text_matrix(
     engine = engine_of(spark)
     # On a cluster, executors may still join.
     chunk = LOCAL_CHUNK_BYTES if engine.is_local else CHUNK_BYTES
-    matrix, count = plan_parts(path, label, sep, scale, max(1, engine.slots), chunk)
+    matrix, count = plan_parts(path, label, sep, scale, header, max(1, engine.slots), chunk)
     # Spark estimates the frame's size from the number of rows in the range. With one row per part, it would find any
     # text small enough to broadcast in a join. So the range has many rows per part, and the filter keeps the first.
-    rows = math.ceil(matrix.part / _BYTES_PER_ROW)
+    packed = sum(file.stop for part in matrix.packed for file in part)
+    text = sum(file.stop for file in matrix.files) + EXPANSION * packed
+    rows = math.ceil(text / count / _BYTES_PER_ROW)
     parts = (
         spark.range(0, count * rows, 1, count).where(F.col("id") % rows == 0).select((F.col("id") / rows).cast("int"))
     )
@@ -115,66 +150,131 @@ def schema_of(label: str | None) -> StructType:
 
 
 def plan_parts(
-    path: str | os.PathLike[str], label: str | None, sep: str, scale: float, slots: int, chunk: int
+    path: str | os.PathLike[str], label: str | None, sep: str, scale: float, header: bool, slots: int, chunk: int
 ) -> tuple[Matrix, int]:
-    """What to read and the number of parts, after a check of the arguments and of the first row.
+    """What to read and the number of parts, after a check of the arguments and of the first lines.
 
     Parameters
     ----------
-    path, label, sep, scale
+    path, label, sep, scale, header
         See `read_text_matrix`.
     slots : int
         Tasks that run at once.
     chunk : int
-        Bytes per part, at most.
+        Bytes of text per part, at most.
     """
     if label not in ("last", "first", None):
         raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
-    if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n-]", sep):
-        raise ValueError(f"sep must be text without letters, digits, '_+-.' or line ends, not {sep!r}.")
+    sep = "\t" if sep == r"\t" else sep  # as a shell passes it on, and as Spark's own readers take it
+    if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n\"-]", sep):
+        raise ValueError(f"sep must be text without letters, digits, quotes, '_+-.' or line ends, not {sep!r}.")
     if not isinstance(scale, Real) or not _SMALLEST <= abs(scale) <= _LARGEST:
         raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
-    root = os.fspath(path)
+    if not isinstance(header, bool):
+        raise ValueError(f"header must be True or False, not {header!r}.")
+    root = _root(path)
+    files = _list_files(root)
+    layout, names = _check_first_lines(root, files, Layout(0, sep, label, float(scale)), header)
+    packed = packed_parts([file for file in files if codec_of(file.name)], slots, chunk)
+    plain = [file for file in files if not codec_of(file.name)]
+    total = sum(file.stop for file in plain)
+    part = part_bytes(total, slots, chunk, READ_BYTES)
+    count = len(packed) + math.ceil(total / part)
+    return Matrix(root, packed, plain, layout, names, part, READ_BYTES, BLOCK_BYTES), count
+
+
+def _root(path: str | os.PathLike[str]) -> str:
+    """An absolute local path, or a URI that is not of local files."""
+    root = os.fsdecode(path)
+    if not root:
+        raise ValueError("path is empty; give the path of a text matrix or of a folder of them.")
     if root.startswith("file:/"):
         root = unquote(re.sub("^file:(//(localhost)?)?", "", root))
-    root = re.sub("^s3[an]://", "s3://", root) if URI.match(root) else os.path.abspath(root)
-    files = _list_files(root)
-    name, line = _first_row(root, files)
-    layout = Layout(len(line.split(sep.encode())), sep, label, float(scale))
-    if fault := line_fault(line, layout):
-        raise ValueError(f"{name}, first row: {fault}; fix or remove it, or set sep and label to match.")
-    total = sum(file.stop for file in files)
-    part = part_bytes(total, slots, chunk, READ_BYTES)
-    return Matrix(root, files, layout, part, READ_BYTES, BLOCK_BYTES), math.ceil(total / part)
+    if URI.match(root) and isinstance(path, PurePath):
+        raise ValueError(f"pathlib has shortened the // of the URI {root} to /; pass the URI as text.")
+    return re.sub("^s3[an]://", "s3://", root) if URI.match(root) else os.path.abspath(root)
 
 
 def _list_files(root: str) -> list[Span]:
     """The files at or below `root` that are not empty, sorted by name, each as one whole span."""
     filesystem, base = filesystem_of(root)
-    info = filesystem.get_file_info(base)
+    try:
+        info = filesystem.get_file_info(base)
+        if info.type == pafs.FileType.Directory:
+            infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
+            above = len(base.rstrip("/")) + 1
+            infos = [f for f in infos if not re.search(r"(^|/)[._]", f.path[above:])]
+        else:
+            infos, above = [info], len(info.path) - len(info.base_name)
+    except (OSError, pa.ArrowException) as error:
+        raise OSError(f"{root} cannot be listed ({one_line(error)}); make it readable, or copy the files.") from None
     if info.type == pafs.FileType.NotFound:
-        raise FileNotFoundError(f"Nothing is at {root}; give the path of a text matrix or of a folder of them.")
-    if info.type == pafs.FileType.Directory:
-        infos = filesystem.get_file_info(pafs.FileSelector(base, recursive=True))
-        above = len(base.rstrip("/")) + 1
-        infos = [f for f in infos if not re.search(r"(^|/)[._]", f.path[above:])]
-    else:
-        infos, above = [info], len(info.path) - len(info.base_name)
+        pattern = "; patterns such as * are not expanded" if set("*?[") & set(root) else ""
+        raise FileNotFoundError(
+            f"Nothing is at {root}{pattern}; give the path of a text matrix or of a folder of them."
+        )
     files = [Span(f.path[above:], f.path, 0, f.size) for f in infos if f.type == pafs.FileType.File and f.size]
-    if packed := [f.name for f in files if re.search(r"\.(gz|bz2|zst|xz|lz4|snappy|zip)$", f.name)]:
-        raise ValueError(f"{packed[0]} in {root} is compressed; unpack it first.")
+    for name in sorted(file.name for file in files):
+        if why := unreadable_by_name(name):
+            raise ValueError(f"{name} in {root} {why}.")
+    texts: dict[str, str] = {}
+    for name in sorted(file.name for file in files):
+        text = name.rpartition(".")[0] if codec_of(name) else name
+        if (other := texts.setdefault(text, name)) != name:
+            raise ValueError(f"{other} and {name} are both in {root}, so rows may be read twice; keep one of them.")
     return sorted(files, key=lambda f: f.name)
 
 
-def _first_row(root: str, files: list[Span]) -> tuple[str, bytes]:
-    """The first line that is not blank, with its file's name."""
-    filesystem = filesystem_of(root)[0]
+def _check_first_lines(root: str, files: list[Span], layout: Layout, header: bool) -> tuple[Layout, bytes | None]:
+    """The layout with its number of columns, from the first row, and the header.
+
+    Raises
+    ------
+    ValueError
+        There is no row, the first one is malformed, or the header does not fit the arguments.
+    """
+    filesystem, first, row = filesystem_of(root)[0], None, None
     for file in files:
-        with filesystem.open_input_file(file.path) as handle:
-            for _, block in blocks(handle, 0, file.stop, READ_BYTES, 1):
-                if block.strip():
-                    return file.name, block
-    raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
+        with open_text(file, filesystem) as handle:
+            lines = (line for _, line in first_lines(handle))
+            names = next(lines, None) if header else None
+            first = first or names
+            row, following = next(lines, None), next(lines, None)
+        if row is not None:
+            break
+    else:
+        raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
+    layout = layout._replace(columns=len(cells_of(row, layout.sep)))
+    if what := foreign(first or row):
+        raise ValueError(f"{file.name} in {root} {what}.")
+    if fault := line_fault(row, layout):
+        if arguments := [] if header else arguments_for(row, following, layout.sep):
+            raise ValueError(f"{file.name}, first row: {fault}; set {', '.join(arguments)}, or fix or remove the line.")
+        raise ValueError(
+            f"{file.name}, first row: {fault}; fix or remove the line, or set sep, label and header to match it."
+        )
+    if first and (fault := header_fault(first, layout)):
+        raise ValueError(f"{file.name}: {fault}.")
+    if doubt := header_doubt(first or row, layout, header):
+        warnings.warn(f"The first line of {file.name} {doubt}.", stacklevel=4)
+    return layout, first.strip() if first else None
+
+
+def packed_parts(files: list[Span], slots: int, chunk: int) -> list[list[Span]]:
+    """Compressed files in parts of about equal size, the largest first.
+
+    A file is never divided. There are up to four parts per slot, as the sizes of the texts are not known, and more if
+    parts would have more than `chunk` bytes of text.
+    """
+    text = EXPANSION * sum(file.stop for file in files)
+    count = min(len(files), max(4 * slots, math.ceil(math.ceil(text / chunk) / slots) * slots))
+    parts: list[list[Span]] = [[] for _ in range(count)]
+    least = [(0, at) for at in range(count)]
+    for file in sorted(files, key=lambda f: (-f.stop, f.name)):
+        size, at = heapq.heappop(least)
+        parts[at].append(file)
+        heapq.heappush(least, (size + file.stop, at))
+    return sorted(parts, key=lambda part: -sum(file.stop for file in part))
 
 
 def part_bytes(total: int, slots: int, chunk: int, read: int) -> int:
@@ -184,4 +284,4 @@ def part_bytes(total: int, slots: int, chunk: int, read: int) -> int:
     end, unless parts would have fewer than `read` bytes.
     """
     count = min(math.ceil(math.ceil(total / chunk) / slots) * slots, math.ceil(total / read))
-    return math.ceil(total / count)
+    return math.ceil(total / max(1, count)) or read

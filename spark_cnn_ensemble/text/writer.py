@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spark_cnn_ensemble.text.arrays import check_images, check_labels
+from spark_cnn_ensemble.text.arrays import images_and_labels
 
 _WIDTH = 25  # bytes of a non-negative number as '%.18e' with a two-digit exponent, with its separator
 
@@ -33,7 +33,7 @@ def write_text_matrix(
     path : str or os.PathLike
         A local folder, which must be empty; it is created if it does not exist.
     x : array_like, shape (rows, ...)
-        Real numbers; each row is flattened in C order.
+        Real numbers, in any form that `to_dataframe` takes; each row is flattened in C order.
     y : array_like, shape (rows,)
         Labels, whole numbers.
     copies : int
@@ -46,6 +46,8 @@ def write_text_matrix(
     ValueError
         The arrays do not fit together, an argument is out of range, the folder is not empty, or its disk has too
         little space.
+    OSError
+        The folder cannot be made or written.
 
     Examples
     --------
@@ -55,25 +57,36 @@ def write_text_matrix(
     >>> read_text_matrix(spark, f"{folder}/digits").count()
     360
     """
-    images = check_images(x)
-    labels = check_labels(y, len(images))
+    images, labels = images_and_labels(x, y)
+    if labels is None:
+        raise ValueError("y must hold one label for each row of x, not None.")
     if label not in ("last", "first"):
         raise ValueError(f"label must be 'last' or 'first', not {label!r}.")
     if isinstance(copies, bool) or not isinstance(copies, (int, np.integer)) or copies < 1:
         raise ValueError(f"copies must be a whole number >= 1, not {copies!r}.")
-    folder = Path(path)
-    if re.match(r"[A-Za-z][\w+.-]*:/", os.fspath(path)):
-        raise ValueError(f"{path} is not a local folder; write to one and copy it from there.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is not an empty folder; empty it or name another.")
-    folder.mkdir(parents=True, exist_ok=True)
-    need = copies * _WIDTH * (images.size + len(images))
-    free = shutil.disk_usage(folder).free
-    if need > free:
-        raise ValueError(
-            f"The text takes {need / 1e9:.1f} GB where {folder} has {free / 1e9:.1f} GB free; "
-            "lower copies or name another folder."
-        )
+    folder = Path(os.fsdecode(path))
+    if re.match(r"[A-Za-z][\w+.-]*:/", os.fsdecode(path)):
+        raise ValueError(f"{path!s} is not a local folder; write to one and copy it from there.")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"{folder} is not an empty folder; empty it or name another.")
+        folder.mkdir(parents=True, exist_ok=True)
+        need = copies * _WIDTH * (images.size + len(images))
+        free = shutil.disk_usage(folder).free
+        if need > free:
+            raise ValueError(
+                f"The text takes {need / 1e9:.1f} GB where {folder} has {free / 1e9:.1f} GB free; "
+                "lower copies or name another folder."
+            )
+        _write_copies(folder, images.reshape(len(images), -1), labels, label, copies)
+    except OSError as error:
+        raise OSError(
+            f"{folder} cannot be written ({error.strerror or error}); name a folder where you may write and that has "
+            "space."
+        ) from error
+
+
+def _write_copies(folder: Path, pixels: np.ndarray, labels: np.ndarray, label: str, copies: int) -> None:
     for copy in range(copies):
         final = folder / f"part-{copy:05d}.txt"
         partial = folder / f".{final.name}.tmp"
@@ -81,7 +94,7 @@ def write_text_matrix(
             if copy:
                 shutil.copyfile(folder / "part-00000.txt", partial)
             else:
-                _write_rows(partial, images.reshape(len(images), -1), labels, label)
+                _write_rows(partial, pixels, labels, label)
             os.replace(partial, final)
         finally:
             partial.unlink(missing_ok=True)

@@ -1,5 +1,8 @@
 """Text matrices on disk, and their rows as comparable values."""
 
+import os
+from contextlib import contextmanager
+
 import numpy as np
 import pyarrow as pa
 
@@ -20,9 +23,23 @@ def write_malformed(folder, line):
     write_file(folder, "sub/b.txt", "\n" + good + line + "\n" + good)
 
 
-def read_here(path, label="last", sep=" ", scale=1.0):
+@contextmanager
+def forbidden(folder):
+    """Nobody may read or write what is in the folder; root becomes another user, as it may do everything."""
+    user = os.geteuid()
+    folder.chmod(0o700 if user == 0 else 0)
+    try:
+        if user == 0:
+            os.seteuid(65534)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+def read_here(path, label="last", sep=" ", scale=1.0, header=False):
     """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
-    matrix, count = reader.plan_parts(path, label, sep, scale, 2, reader.LOCAL_CHUNK_BYTES)
+    matrix, count = reader.plan_parts(path, label, sep, scale, header, 2, reader.LOCAL_CHUNK_BYTES)
     table = pa.Table.from_batches(read_parts([pa.record_batch({"part": range(count)})], matrix))
     assert table.column_names == reader.schema_of(label).names
     features = np.array(table["features"].to_pylist(), np.float32)

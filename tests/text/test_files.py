@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from support.text_matrices import read_here, write_file, write_malformed
 
+from spark_cnn_ensemble.text import reader
 from spark_cnn_ensemble.text.files import blocks
 from spark_cnn_ensemble.text.writer import write_text_matrix
+from spark_cnn_ensemble.worker.refusal import Refusal
 
 # Pieces
 
@@ -73,6 +75,59 @@ def test_blank_lines_line_ends_and_loose_numbers_are_accepted(tmp_path):
     assert (ids[1] - ids[0], ids[3] - ids[2], ids[4] - ids[3]) == (10, 9, 10)
 
 
+def test_right_aligned_columns_are_read(tmp_path):
+    rows = np.random.default_rng(5).integers(-99, 1000, (50, 6))
+    np.savetxt(tmp_path / "narrow.txt", rows, fmt="%5d", delimiter="")
+    np.savetxt(tmp_path / "wide.txt", rows, fmt="%12.4f")
+    write_file(
+        tmp_path, "z.txt", "1 2 3 4 5 6 \n\t1  2  3  4  5  6\t\r\n"
+    )  # spaces at the end of a line, tabs around it
+    ids, features, labels = read_here(tmp_path)
+    assert np.array_equal(np.column_stack((features, labels))[:100], np.concatenate([rows, rows]))
+    assert features[100:].tolist() == [[1, 2, 3, 4, 5]] * 2 and labels[100:].tolist() == [6, 6]
+    assert np.array_equal(np.diff(ids[:50]), np.full(49, 6 * 5 + 1))
+
+
+def test_quoted_numbers_are_read(tmp_path):
+    write_file(tmp_path, "a.csv", '"5","0.5"," -1 "\n3,"1e2",+7\n')
+    _, features, labels = read_here(tmp_path, "first", ",")
+    assert features.tolist() == [[0.5, -1], [100, 7]] and labels.tolist() == [5, 3]
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 5000])
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["no mark", "byte order mark"])
+@pytest.mark.parametrize("blank", ["", "\n \r\n"], ids=["header in front", "blank lines in front"])
+def test_the_first_line_of_each_file_is_left_out(tmp_path, monkeypatch, chunk, mark, blank):
+    monkeypatch.setattr(reader, "LOCAL_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(reader, "READ_BYTES", 1)
+    text = mark + blank + "label,a,b\n5,1,2\r\n6,3,4\n"
+    write_file(tmp_path, "1.csv", text)
+    write_file(tmp_path, "2.csv", mark + "label,a,b\r\n")  # a file without rows
+    write_file(tmp_path, "3.csv", text)
+    ids, features, labels = read_here(tmp_path, "first", ",", header=True)
+    assert features.tolist() == [[1, 2], [3, 4]] * 2 and labels.tolist() == [5, 6] * 2
+    assert len(set(ids.tolist())) == 4 and ids[1] - ids[0] == ids[3] - ids[2] == 7
+
+
+def test_a_byte_order_mark_is_no_part_of_a_number(tmp_path):
+    write_file(tmp_path, "a.txt", "\ufeff1 2\n3 4\n")
+    write_file(tmp_path, "b.txt", "\ufeff\n5 6\n")
+    assert read_here(tmp_path)[1].tolist() == [[1], [3], [5]]
+
+
+def test_a_file_with_another_header_is_named(tmp_path):
+    write_file(tmp_path, "a.csv", "label,a,b\n5,1,2\n")
+    write_file(tmp_path, "b.csv", "label,b,a\n5,1,2\n")
+    with pytest.raises(Refusal, match=r"^b\.csv: its first line is not the header of the first file; give all files"):
+        read_here(tmp_path, "first", ",", header=True)
+
+
+def test_ids_are_those_of_version_0_1_0(tmp_path):
+    write_file(tmp_path, "a.txt", "\n1 2 3\r\n  \n4 5 6")
+    write_file(tmp_path, "sub/é b.csv", "7 8 9\n")
+    assert read_here(tmp_path)[0].tolist() == [-3055190685025300790, -3055190685025300780, 5575886688180756905]
+
+
 def test_spaces_around_numbers_are_accepted(tmp_path):
     write_file(tmp_path, "a.csv", "1, 2 ,3\n 4,5,\t6 \n")
     assert read_here(tmp_path, sep=",")[1].tolist() == [[1, 2], [4, 5]]
@@ -85,7 +140,10 @@ MALFORMED = {
     "1 2 3 4 5": "5 columns where 4 were expected",
     "1,2,3,4": "1 columns where 4 were expected",
     "1 two 3 4": "'two' in column 2 is not a number",
-    "1  3 4": "'' in column 2 is not a number",
+    "1  3 4": "3 columns where 4 were expected",  # a run of spaces is one separator
+    "1 2\r3 4": "it has carriage returns where line feeds are expected",
+    '1 "2 3" 4': "'\"2' in column 2 is not a number",
+    '1 2 "" 4': "'\"\"' in column 3 is not a number",
     "1 2 0x3 4": "'0x3' in column 3 is not a number",
     "1 2 \x00 4": "'\\x00' in column 3 is not a number",
     "1 2 3 4.5": "the label '4.5' is not a whole number",

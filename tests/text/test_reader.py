@@ -1,18 +1,23 @@
 """A text matrix becomes a DataFrame, whose rows do not depend on how the files are divided or where they are."""
 
+import gzip
 import math
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
-from support.text_matrices import read_here, rows_here, rows_of, write_file, write_malformed
+from support.classifiers import small
+from support.text_matrices import by_columns, forbidden, read_here, rows_here, rows_of, write_file, write_malformed
 
 from spark_cnn_ensemble.text import files as text_files
-from spark_cnn_ensemble.text.files import Span, spans
-from spark_cnn_ensemble.text.reader import part_bytes, read_text_matrix
+from spark_cnn_ensemble.text.files import Span, read_parts, spans
+from spark_cnn_ensemble.text.reader import part_bytes, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
+from spark_cnn_ensemble.worker.refusal import Refusal
 
 # Parts
 
@@ -119,7 +124,7 @@ def test_spark_names_a_malformed_line(spark, tmp_path, small_pieces):
     write_malformed(tmp_path, "1 2 3 4.5")
     frame = read_text_matrix(spark, tmp_path)
     with pytest.raises(
-        PySparkException, match=r"ValueError: sub/b\.txt, line 202: the label '4\.5' is not a whole number"
+        PySparkException, match=r"Refusal: sub/b\.txt, line 202: the label '4\.5' is not a whole number"
     ):
         frame.collect()
 
@@ -166,8 +171,40 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,b,label\n1,2,3\n", {"sep": ","}, r"a\.txt, first row: 'a' in column 1 is not a number"),
-        ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns"),
+        (
+            "a,b,c\n1,2,3\n",
+            {"sep": ","},
+            r"a\.txt, first row: 'a' in column 1 is not a number; set header=True, or fix",
+        ),
+        ("1,2,3\n", {}, "one column, so no feature next to the label, with ' ' between columns; set sep=','"),
+        ("label,a,b\n", {}, r"; set sep=',', header=True, label='first', or fix or remove the line\.$"),
+        (
+            "1\tNA\t3\n",
+            {"sep": r"\t"},
+            r"'NA' in column 2 is not a number \(nan stands for a missing one\); fix or remove the line, or set sep",
+        ),
+        (
+            "label,a\n1,2\n",
+            {"sep": ",", "header": True},
+            "names column 1 'label', where label='last'; set label='first'",
+        ),
+        ("a,Class\n1,2\n", {"sep": ",", "header": True, "label": None}, "names column 2 'class', .* set label='last'"),
+        ("a,y,b\n1,2,3\n", {"sep": ",", "header": True}, "names column 2 'y', .* write the file with it first or last"),
+        (",a,label\n0,1,2\n", {"sep": ",", "header": True}, r"an index that pandas or R wrote; .*index=False"),
+        ("label,a\n", {"sep": ",", "header": True, "label": "first"}, "No row is in"),
+        ('"a" "y"\n"1" 5 3\n', {"header": True}, r"its header has no name for the first column.*row\.names = FALSE"),
+        (",0,1,label\n0,5,6,1\n", {}, r"; set sep=',', header=True, label='last', or fix"),
+        (
+            "5,,2\n6,2,3\n",
+            {"sep": ","},
+            r"'' in column 2 is not a number \(nan stands for a missing one\); fix or remove",
+        ),
+        ("1,2,cat\n3,4,dog\n", {"sep": ","}, "'cat' in column 3 is not a number; fix or remove the line, or set sep"),
+        ("5;0,5;1\n", {"sep": ";"}, r"'0,5' in column 2 is not a number \(decimal points are expected\)"),
+        ("3\t1\t2\n", {}, r"; set sep='\\t', or fix"),
+        ("1\r2\r", {}, "it has carriage returns where line feeds are expected; fix or remove"),
+        ("1 2\n", {"header": 1}, "header must be True or False, not 1"),
+        ("1 2\n", {"sep": '"'}, "sep must be text"),
         ("1,2,3\n", {"label": None}, "'1,2,3' in column 1 is not a number"),
         ("0.5 1 2\n", {"label": "first"}, "the label '0.5' is not a whole number"),
         ("1 2\n", {"label": "middle"}, "label must be 'last', 'first' or None, not 'middle'"),
@@ -201,15 +238,126 @@ def test_a_place_with_nothing_is_refused(spark, tmp_path):
         read_text_matrix(spark, tmp_path / "nowhere")
 
 
+def test_an_empty_path_is_refused():
+    with pytest.raises(ValueError, match="path is empty; give the path of a text matrix"):
+        read_here("")
+
+
+def test_a_uri_that_pathlib_has_shortened_is_refused(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"pathlib has shortened the // of the URI s3:/bucket/x to /; pass the URI as text"
+    ):
+        read_here(Path("s3://bucket/x"))
+    write_file(tmp_path, "a.txt", "1 2\n")
+    assert read_here(Path((tmp_path / "a.txt").as_uri()))[2].tolist() == [2]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    write_file(tmp_path, "m/a.txt", "1 2\n")
+    with (
+        forbidden(tmp_path / "m"),
+        pytest.raises(OSError, match=r"/m/a\.txt cannot be .* \(Permission denied\); make it"),
+    ):
+        read_here(tmp_path / "m" / "a.txt")
+    with forbidden(tmp_path / "m"), pytest.raises(OSError, match=r"/m cannot be listed \(Permission denied\); make it"):
+        read_here(tmp_path / "m")
+
+
+def test_a_file_that_may_not_be_opened_by_an_executor_is_named(tmp_path):
+    write_file(tmp_path, "m/a.txt", "1 2\n")
+    matrix, _ = plan_parts(tmp_path / "m", "last", " ", 1.0, False, 1, 1000)
+    with (
+        forbidden(tmp_path / "m"),
+        pytest.raises(Refusal, match=r"/m/a\.txt cannot be opened on .* \(Permission denied\)"),
+    ):
+        list(read_parts([pa.record_batch({"part": [0]})], matrix))
+
+
+def test_a_pattern_is_not_a_path(spark, tmp_path):
+    write_file(tmp_path, "a.txt", "1 2\n")
+    with pytest.raises(FileNotFoundError, match=r"Nothing is at .*\*\.txt; patterns such as \* are not expanded; give"):
+        read_text_matrix(spark, tmp_path / "*.txt")
+
+
+FOREIGN = {
+    "utf16": ("1 2\n".encode("utf-16"), "is text in UTF-16; convert it to UTF-8"),
+    "zipped": (b"PK\x03\x04 2\n", "is a zip archive or an Excel workbook"),
+    "gzipped": (gzip.compress(b"1 2\n"), "is compressed by gzip; give it a name that ends with .gz"),
+    "page": (b"<!DOCTYPE html>\n<html>404</html>\n", "is a web page, perhaps of an error; download the file again"),
+    "pointer": (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "is a pointer of Git LFS; run git lfs pull"),
+    "json": (b'{"label": 1}\n', "is JSON; read it with spark.read.json"),
+    "table": (b"PAR1 2\n", "is a Parquet file; read it with spark.read.parquet"),
+}
+
+
+@pytest.mark.parametrize("uri", ["wasb://a/b", "http://host/a.csv", "hdfs://host:1/a", "ftp://host/a"])
+def test_a_filesystem_that_cannot_be_opened_is_one_sentence(uri):
+    with pytest.raises(ValueError, match=rf"cannot open {uri} \(.*\); copy the files to a filesystem") as caught:
+        read_here(uri)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_file_that_is_not_text_is_named_with_what_it_is(tmp_path, name):
+    data, what = FOREIGN[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ValueError, match=f"{name} in .* {what}"):
+        read_here(tmp_path)
+    write_file(tmp_path, "a.txt", "1 2\n")
+    with pytest.raises(ValueError, match=f"^{name} {what}"):
+        read_here(tmp_path)
+
+
+COLUMN_NUMBERS = ",".join(map(str, range(12))) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("first", "header", "doubt"),
+    [
+        (COLUMN_NUMBERS, False, "is 0, 1, 2, .*set header=True"),
+        ("5" * 11 + ",5" * 11 + "\n", True, "holds numbers and is left out as a header; leave header out"),
+    ],
+    ids=["pandas' column numbers", "a row"],
+)
+def test_a_first_line_that_may_be_read_wrongly_is_a_warning(tmp_path, first, header, doubt):
+    write_file(tmp_path, "a.csv", first + "1,2,3,4,5,6,7,8,9,10,11,1\n")
+    with pytest.warns(UserWarning, match=f"The first line of a.csv {doubt}"):
+        read_here(tmp_path, sep=",", header=header)
+
+
+def test_a_header_of_savetxt_is_read(tmp_path):
+    np.savetxt(tmp_path / "a.txt", [[3, 1, 2], [4, 5, 6]], header="label a b", fmt="%d")
+    with pytest.raises(ValueError, match="'#' in column 1 is not a number; set header=True"):
+        read_here(tmp_path, "first")
+    assert read_here(tmp_path, "first", header=True)[2].tolist() == [3, 4]
+
+
+def test_column_numbers_are_a_header_if_the_caller_says_so(tmp_path, recwarn):
+    write_file(tmp_path, "a.csv", COLUMN_NUMBERS + "1,2,3,4,5,6,7,8,9,10,11,1\n")
+    assert read_here(tmp_path, sep=",", header=True)[2].tolist() == [1] and not recwarn.list
+
+
+def test_the_commonest_csv_of_mnist_is_read_by_one_call(spark, tmp_path, some_mnist):
+    x, y = some_mnist
+    names = ",".join(["label", *(f"pixel{i}" for i in range(784))])
+    rows = np.column_stack((y, x.reshape(300, -1)))
+    np.savetxt(tmp_path / "train.csv", rows, fmt="%d", delimiter=",", header=names, comments="")
+    with pytest.raises(ValueError, match="set sep=',', header=True, label='first'"):
+        read_text_matrix(spark, tmp_path / "train.csv")
+    frame = read_text_matrix(spark, tmp_path / "train.csv", sep=",", header=True, label="first")
+    _, features, labels = by_columns(frame.orderBy("id"))
+    assert np.array_equal(features, x.reshape(300, -1)) and np.array_equal(labels, y)
+
+
+def test_a_malformed_line_is_one_sentence_for_a_fit(spark, tmp_path):
+    write_malformed(tmp_path, "1 2 3 4.5")
+    with pytest.raises(ValueError, match=r"^sub/b\.txt, line 202: the label '4\.5' is not a whole number"):
+        small(inputShape=[1, 3, 1]).fit(read_text_matrix(spark, tmp_path))
+
+
 def test_a_filesystem_that_pyarrow_does_not_have_is_refused(spark):
     with pytest.raises(ValueError, match=r"cannot open wasb://a/b .*copy the files .* or read them with spark"):
         read_text_matrix(spark, "wasb://a/b")
-
-
-def test_compressed_files_are_refused(spark, tmp_path):
-    write_file(tmp_path, "a.txt.gz", "1 2\n")
-    with pytest.raises(ValueError, match=r"a\.txt\.gz in .* is compressed; unpack it first"):
-        read_text_matrix(spark, tmp_path)
 
 
 def test_a_line_that_is_too_long_is_refused(spark, tmp_path, monkeypatch):

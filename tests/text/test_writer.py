@@ -5,7 +5,7 @@ import resource
 
 import numpy as np
 import pytest
-from support.text_matrices import write_file
+from support.text_matrices import forbidden, write_file
 
 from spark_cnn_ensemble.text.writer import write_text_matrix
 
@@ -85,6 +85,18 @@ def test_a_uri_is_refused(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is not a local folder"):
         write_text_matrix("hdfs://host/new", X, Y)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("below", ["a.txt/new", "forbidden/new", "n" * 300], ids=["a file", "forbidden", "a long name"])
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path, below):
+    (tmp_path / "forbidden").mkdir()
+    write_file(tmp_path, "a.txt", "1 2\n")
+    with (
+        forbidden(tmp_path / "forbidden"),
+        pytest.raises(OSError, match=r"cannot be written \(.*\); name a folder") as caught,
+    ):
+        write_text_matrix(tmp_path / below, X, Y)
+    assert str(tmp_path / below) in str(caught.value) and "Errno" not in str(caught.value)
 
 
 def test_more_text_than_the_disk_can_hold_is_refused(tmp_path):

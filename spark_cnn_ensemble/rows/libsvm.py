@@ -1,0 +1,19 @@
+"""The remedy for files of libsvm, whose vectors are as long as the largest index that a file happens to hold."""
+
+from __future__ import annotations
+
+from pyspark.sql.types import StructField
+
+
+def libsvm_remedy(entry: StructField, size: int) -> str | None:
+    """How to read vectors of `size` numbers from libsvm; None for a column that was not read from it.
+
+    Parameters
+    ----------
+    entry : StructField
+        The features' column. Spark's reader of libsvm writes the key ``numFeatures`` into its metadata.
+    size : int
+    """
+    if "numFeatures" not in (entry.metadata or {}):
+        return None
+    return f"libsvm leaves out zeros, so read the file with spark.read.format('libsvm').option('numFeatures', {size})"

@@ -10,9 +10,11 @@ allocates no memory for a size that it only claims.
 
 from __future__ import annotations
 
+import os
 import re
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from pyspark.ml.param import Params
@@ -23,7 +25,8 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.errors import reason
-from spark_cnn_ensemble.engine.paths import refuse_pattern
+from spark_cnn_ensemble.engine.failures import failure, from_spark
+from spark_cnn_ensemble.engine.paths import path_text, refuse_pattern
 from spark_cnn_ensemble.engine.weights import collect_weights
 from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_packed, digest
 
@@ -50,6 +53,25 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
     refuse_pattern(path, "Path")
     if not overwrite and engine_of(spark).files.exists(path):
         raise FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.")
+
+
+def check_writable(spark: SparkSession, path: str, name: str) -> None:
+    """Refuse a path that nothing can be written to, before the work whose result is to be written there.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls the path.
+
+    Raises
+    ------
+    OSError
+        A folder above the path is a file, nothing can be written there, or Spark has no jar for the filesystem.
+    """
+    try:
+        engine_of(spark).files.check_writable(path)
+    except OSError as error:
+        raise OSError(f"{name} '{path}' cannot be used: {error}") from None
 
 
 def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], overwrite: bool) -> None:
@@ -90,7 +112,8 @@ def write_whole(spark: SparkSession, path: str, write: Callable[[str], None], ov
             raise
         files.delete(replaced)
     except BaseException:
-        files.delete(unfinished)
+        with suppress(OSError):  # the first error says more
+            files.delete(unfinished)
         raise
 
 
@@ -109,22 +132,30 @@ class SafeWriter(MLWriter):
         self._instance = instance
         self._extra = extra
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save to a folder.
 
         Parameters
         ----------
-        path : str
+        path : str or pathlib.Path
             On any filesystem that Hadoop knows.
 
         Raises
         ------
         FileExistsError
             `path` exists and `overwrite()` was not called.
+        OSError
+            Nothing can be written to `path`, or Spark has no jar for its filesystem.
         ValueError
             Spark would read the path as a pattern.
         """
-        write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
+        path = path_text(path)
+        try:
+            write_whole(self.sparkSession, path, self.saveImpl, self.shouldOverwrite)
+        except Exception as error:
+            if not from_spark(error):
+                raise
+            raise OSError(f"Could not save to {path}: {failure(error)}") from error
 
     def saveImpl(self, path: str) -> None:
         """Write a new folder at `path`; `save` calls this with a path next to its target."""
@@ -151,12 +182,12 @@ class SafeReader(MLReader[Any]):
         self._cls = cls
         self._restore = restore
 
-    def load(self, path: str) -> Any:
+    def load(self, path: str | os.PathLike[str]) -> Any:
         """Load from a folder.
 
         Parameters
         ----------
-        path : str
+        path : str or pathlib.Path
             On any filesystem that Hadoop knows.
 
         Returns
@@ -167,10 +198,12 @@ class SafeReader(MLReader[Any]):
         ------
         FileNotFoundError
             The folder does not exist.
+        OSError
+            Spark has no jar for the path's filesystem, or cannot reach it.
         ValueError
             The folder holds something else, an unknown format, damaged metadata or damaged weights.
         """
-        path = path.rstrip("/")
+        path = path_text(path).rstrip("/")
         metadata = self._metadata(path)
         try:
             if not _UID.fullmatch(metadata["uid"]):

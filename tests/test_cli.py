@@ -50,7 +50,7 @@ def help_of_train():
 
 @pytest.mark.parametrize("name", PARAMS)
 def test_the_help_of_train_names_each_param(help_of_train, name):
-    option = "--" + "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name)
+    option = "--max-memory-in-mb" if name == "maxMemoryInMB" else "--" + re.sub("([A-Z])", r"-\1", name).lower()
     assert re.search(rf"^  {option} ", help_of_train, re.MULTILINE)
 
 
@@ -168,8 +168,11 @@ def test_an_evaluation_prints_the_confusion_matrix():
     printed = evaluation_text(votes)
     low, high = votes.accuracyInterval
     assert f"accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%})\n" in printed
-    _, matrix = printed.split("confusion matrix (rows: labels, columns: predictions):\n")
-    assert [list(map(int, line.split())) for line in matrix.splitlines()] == votes.confusionMatrix.tolist()
+    _, table = printed.split("confusion matrix (rows: labels, columns: predictions) and recall:\n")
+    head, *lines = [line.split() for line in table.splitlines()]
+    assert head == ["0", "1", "2", "recall"]
+    assert [list(map(int, line[1:-1])) for line in lines] == votes.confusionMatrix.tolist()
+    assert [line[-1] for line in lines] == [f"{recall:.1%}" for recall in votes.recallByLabel]
 
 
 def test_the_table_of_members_has_one_line_each():
@@ -180,35 +183,3 @@ def test_the_table_of_members_has_one_line_each():
     for line, member in zip(lines, fit.members, strict=True):
         accuracies = [f"{member.history[name][-1]:.2%}" for name in ("accuracy", "val_accuracy")]
         assert line.split()[-2:] == accuracies
-
-
-# --------------------------------------------------------------------------------------- errors
-
-ERRORS = {
-    "a Param out of range": (
-        ["train", "--input", "{text}/train", "--output", "{out}", "--num-members", "0"],
-        "'numMembers' parameter",
-    ),
-    "no input": (["train", "--input", "{text}/nowhere", "--output", "{out}"], "Nothing is at"),
-    "an output that exists": (["train", "--input", "{text}/train", "--output", "{model}", *SMALL], "exists already"),
-    "no folder for the report": (
-        ["train", "--input", "{text}/train", "--output", "{out}", "--report", "{out}/nowhere/x.html"],
-        "The folder of the report",
-    ),
-    "no model": (["evaluate", "--input", "{text}/test", "--model", "{text}"], "is not a saved"),
-    "scored rows that exist": (
-        ["score", "--input", "{text}/test", "--model", "{model}", "--output", "{text}"],
-        "exists already",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ERRORS)
-def test_an_error_is_one_sentence(spark, text, trained, tmp_path, capsys, case):
-    arguments, message = ERRORS[case]
-    places = {"text": str(text), "out": str(tmp_path / "out"), "model": trained}
-    assert main([argument.format(**places) for argument in arguments]) == 1
-    error = capsys.readouterr().err.strip()
-    assert message in error
-    assert error.startswith("spark-cnn-ensemble: ") and "\n" not in error
-    assert not (tmp_path / "out").exists()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from py4j.protocol import Py4JJavaError
+from py4j.protocol import Py4JError
 from pyspark import SparkContext
+from pyspark.errors import PySparkException
 
+from spark_cnn_ensemble.engine.failures import failure
 from spark_cnn_ensemble.engine.interface import Files
 
 
@@ -22,43 +26,74 @@ class HadoopFiles(Files):
         return hadoop_path.getFileSystem(self._configuration), hadoop_path
 
     def exists(self, path: str) -> bool:
-        filesystem, target = self._path(path)
-        return bool(filesystem.exists(target))
+        with _in_a_sentence():
+            filesystem, target = self._path(path)
+            return bool(filesystem.exists(target))
 
     def matches(self, pattern: str) -> bool:
-        filesystem, target = self._path(pattern)
-        return bool(filesystem.globStatus(target))
+        with _in_a_sentence():
+            filesystem, target = self._path(pattern)
+            return bool(filesystem.globStatus(target))
+
+    def check_writable(self, path: str) -> None:
+        with _in_a_sentence():
+            filesystem, folder = self._path(path)
+            while (folder := folder.getParent()) is not None and not filesystem.exists(folder):
+                pass
+            if folder is None:
+                return
+            if not filesystem.getFileStatus(folder).isDirectory():
+                raise OSError(f"{folder.toUri().getPath()} is a file, so that nothing can be written below it.")
+            probe = self._jvm.org.apache.hadoop.fs.Path(folder, f".{self._jvm.java.util.UUID.randomUUID().toString()}")
+            try:
+                filesystem.create(probe, False).close()
+                filesystem.delete(probe, False)
+            except Py4JError as error:
+                raise OSError(f"Nothing can be written to {folder.toUri().getPath()} ({failure(error)})") from None
 
     def rename(self, source: str, target: str) -> None:
-        filesystem, old = self._path(source)
-        if not filesystem.rename(old, self._path(target)[1]):
-            raise OSError(f"Could not rename {source} to {target}.")
+        with _in_a_sentence():
+            filesystem, old = self._path(source)
+            if not filesystem.rename(old, self._path(target)[1]):
+                raise OSError(f"Could not rename {source} to {target}.")
 
     def delete(self, path: str) -> None:
-        filesystem, target = self._path(path)
-        filesystem.delete(target, True)
+        with _in_a_sentence():
+            filesystem, target = self._path(path)
+            filesystem.delete(target, True)
 
     def write_new(self, path: str, text: str) -> bool:
-        unfinished = f"{path}.{self._jvm.java.util.UUID.randomUUID().toString()}"
-        filesystem, source = self._path(unfinished)
-        stream = filesystem.create(source, False)
-        try:
-            stream.write(bytearray(text.encode()))
-        finally:
-            stream.close()
-        if not filesystem.exists(self._path(path)[1]) and filesystem.rename(source, self._path(path)[1]):
-            return True
-        filesystem.delete(source, False)
-        return False
+        with _in_a_sentence():
+            unfinished = f"{path}.{self._jvm.java.util.UUID.randomUUID().toString()}"
+            filesystem, source = self._path(unfinished)
+            stream = filesystem.create(source, False)
+            try:
+                stream.write(bytearray(text.encode()))
+            finally:
+                stream.close()
+            if not filesystem.exists(self._path(path)[1]) and filesystem.rename(source, self._path(path)[1]):
+                return True
+            filesystem.delete(source, False)
+            return False
 
     def read(self, path: str) -> str:
-        filesystem, source = self._path(path)
-        stream = filesystem.open(source)
-        try:
-            return bytes(stream.readAllBytes()).decode()
-        except Py4JJavaError as error:
-            if "ChecksumException" in str(error):
-                raise ValueError(f"{path} does not match its checksum.") from None
-            raise
-        finally:
-            stream.close()
+        with _in_a_sentence():
+            filesystem, source = self._path(path)
+            stream = filesystem.open(source)
+            try:
+                return bytes(stream.readAllBytes()).decode()
+            except Py4JError as error:
+                if "ChecksumException" in str(error):
+                    raise ValueError(f"{path} does not match its checksum.") from None
+                raise
+            finally:
+                stream.close()
+
+
+@contextmanager
+def _in_a_sentence() -> Iterator[None]:
+    """Turn an error of the JVM's into an OSError with one sentence."""
+    try:
+        yield
+    except (Py4JError, PySparkException) as error:
+        raise OSError(failure(error)) from None

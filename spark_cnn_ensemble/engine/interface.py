@@ -13,7 +13,10 @@ from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
 class Files(ABC):
-    """Whole files and folders on any filesystem that Spark can reach."""
+    """Whole files and folders on any filesystem that Spark can reach.
+
+    Every method raises OSError with one sentence if the filesystem has no jar, cannot be reached or refuses.
+    """
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -22,6 +25,16 @@ class Files(ABC):
     @abstractmethod
     def matches(self, pattern: str) -> bool:
         """Whether any file or folder matches a pattern, such as folder/name=*."""
+
+    @abstractmethod
+    def check_writable(self, path: str) -> None:
+        """Refuse a path at which no file or folder can be made; leaves nothing behind.
+
+        Raises
+        ------
+        OSError
+            A folder above `path` is a file, or nothing can be written to it.
+        """
 
     @abstractmethod
     def rename(self, source: str, target: str) -> None:
@@ -112,7 +125,7 @@ class Engine(ABC):
 
     @abstractmethod
     def quieten(self) -> None:
-        """Log errors only."""
+        """Log nothing; errors arrive as exceptions."""
 
     @abstractmethod
     def share(self, weights: Sequence[bytes]) -> WeightsOf:

@@ -1,6 +1,32 @@
-"""A check for paths that Spark writes to literally but reads as patterns."""
+"""Paths on Hadoop's filesystems as text, and a check for those that Spark would read as patterns."""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePath
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as text, from a str or a pathlib.Path.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    ValueError
+        A pathlib.Path was made from a URI. It has one slash after the scheme, so that it leads to another place.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"A path must be a str or a pathlib.Path. Got {path!r} instead.")
+    if isinstance(path, PurePath) and (scheme := _SCHEME.match(text)):
+        raise ValueError(
+            f"{path!r} was a URI before pathlib removed a slash; pass it as a str, '{scheme[1]}://{text[scheme.end() :]}'."
+        )
+    return text
 
 
 def refuse_pattern(path: str, name: str) -> None:

@@ -61,6 +61,8 @@ class Checkpoint:
 
     Raises
     ------
+    OSError
+        Nothing can be written to the folder, or Spark has no jar for its filesystem.
     ValueError
         The folder holds members of another fit, or Spark would read its path as a pattern.
     """
@@ -72,12 +74,14 @@ class Checkpoint:
         self._attempt = f"a-{uuid.uuid4().hex}"
         files, identity_file = engine_of(spark).files, f"{self._path}/_fit.json"
         identity = json.loads(json.dumps({"formatVersion": FORMAT_VERSION, **identity}))
-        if not files.exists(identity_file) and files.write_new(
-            identity_file, json.dumps(identity, indent=1, sort_keys=True)
-        ):
-            return
         try:
+            if not files.exists(identity_file) and files.write_new(
+                identity_file, json.dumps(identity, indent=1, sort_keys=True)
+            ):
+                return
             other = json.loads(files.read(identity_file))
+        except OSError as error:
+            raise OSError(f"checkpointDir '{path}' cannot be used: {error}") from None
         except ValueError:
             other = None
         if not isinstance(other, dict):

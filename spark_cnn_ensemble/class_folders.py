@@ -69,7 +69,7 @@ def check_folders(path: str, folders: Iterable[str]) -> None:
         first = next((part for part in sorted(parts) if part.startswith("train")), min(parts))
         others = sorted(parts - {first})
         raise ValueError(
-            f"{path} has the folders {first} and {_listed(others)}, which are parts of the data rather than classes; "
+            f"{path} has the folders {_listed([first, *others])}, which are parts of the data rather than classes; "
             f"pass --input {path.rstrip('/')}/{first} to train, and {path.rstrip('/')}/{others[0]} to evaluate."
         )
     for folder in folders:

@@ -81,7 +81,7 @@ ALLOWED = {
     "engine.failures": {"checked", "engine.errors"},
     "engine.interface": {"worker.weights"},
     "engine.jobs": {"engine.interface"},
-    "engine.hadoop": {"engine.failures", "engine.interface"},
+    "engine.hadoop": {"engine.errors", "engine.failures", "engine.interface"},
     "engine.classic": {"engine.broadcasts", "engine.hadoop", "engine.interface", "engine.jobs", "worker.weights"},
     "engine": {"engine.classic", "engine.interface"},
     "engine.weights": {"engine", "worker.weights"},

@@ -174,6 +174,10 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
             r"Unseen label: (.*?)\. +To handle unseen",
             lambda m: f"The rows have the label '{m[1]}', which the model was not trained on; correct or remove them.",
         ),
+        (
+            r"NumberFormatException: For input string: \"(.*?)\"",
+            lambda m: f"The input has '{shortened(m[1])}' where a number was expected; check the path and the format.",
+        ),
         (r"TABLE_OR_VIEW_NOT_FOUND\] The table or view `(.+?)`", lambda m: f"There is no table or view {m[1]}."),
         # ---- the session and its processes
         (

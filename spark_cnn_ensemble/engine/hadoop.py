@@ -10,6 +10,7 @@ from py4j.protocol import Py4JError
 from pyspark import SparkContext
 from pyspark.errors import PySparkException
 
+from spark_cnn_ensemble.engine.errors import reason
 from spark_cnn_ensemble.engine.failures import failure
 from spark_cnn_ensemble.engine.interface import Files
 
@@ -49,7 +50,11 @@ class HadoopFiles(Files):
                 filesystem.create(probe, False).close()
                 filesystem.delete(probe, False)
             except Py4JError as error:
-                raise OSError(f"Nothing can be written to {folder.toUri().getPath()} ({failure(error)})") from None
+                why = reason(error).removeprefix(str(probe.toUri().getPath())).strip(" ()")
+                raise OSError(
+                    f"Nothing can be written to {folder.toUri().getPath()} ({why}); check its permissions, or "
+                    "choose another folder."
+                ) from None
 
     def rename(self, source: str, target: str) -> None:
         with _in_a_sentence():

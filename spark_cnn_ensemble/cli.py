@@ -40,7 +40,7 @@ from spark_cnn_ensemble.persistence import check_target, check_writable, write_w
 from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, without_labels
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
-from spark_cnn_ensemble.spark_session import start_session
+from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in

@@ -91,8 +91,8 @@ def check_classes(path: str, folders: Iterable[str]) -> None:
     folders = list(folders)
     if len(class_names(folders)) < 2:
         raise ValueError(
-            f"All pictures in {path} are in one folder, {folders[0]}, so that there is only one class; put the pictures "
-            "of each class into a sub-folder of their own, such as cat/1.png and dog/2.png."
+            f"All pictures in {path} are in one folder, {folders[0]}, so that there is only one class; put the "
+            "pictures of each class into a sub-folder of their own, such as cat/1.png and dog/2.png."
         )
 
 

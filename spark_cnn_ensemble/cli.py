@@ -34,13 +34,13 @@ from spark_cnn_ensemble.class_folders import (
 )
 from spark_cnn_ensemble.declared import to_path
 from spark_cnn_ensemble.engine.failures import failure, from_spark
+from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.persistence import check_target, check_writable, write_whole
 from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, without_labels
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
-from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in
@@ -262,7 +262,7 @@ def _add_param(group: Any, param: Param[Any], default: Any) -> None:
 
 
 def _words(name: str) -> str:
-    """numMembers -> num-members, maxMemoryInMB -> max-memory-in-mb."""
+    """The words of a Param's name: numMembers is num-members, maxMemoryInMB is max-memory-in-mb."""
     return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 

@@ -70,8 +70,8 @@ def load_stages(spark: SparkSession, path: str) -> list[Transformer]:
     for name, _ in named:
         if name not in known:
             raise ValueError(
-                f"{path} has a stage of the class {shortened(name)}, which is not loaded because it could run code from "
-                "the folder; if you trust it, score in Python with PipelineModel.load."
+                f"{path} has a stage of the class {shortened(name)}, which is not loaded because it could run code "
+                "from the folder; if you trust it, score in Python with PipelineModel.load."
             )
     ensembles = sum(known[name] is CNNEnsembleClassificationModel for name, _ in named)
     if ensembles != 1:

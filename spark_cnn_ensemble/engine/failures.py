@@ -92,8 +92,8 @@ def _place(path: str) -> str:
 
 
 _MEMORY = (
-    "make the pictures smaller, let fewer tasks run at once (local[1] as the master, or a larger spark.task.cpus), or give "
-    "Spark more memory"
+    "make the pictures smaller, let fewer tasks run at once (local[1] as the master, or a larger spark.task.cpus), or "
+    "give Spark more memory"
 )
 
 _RULES: list[tuple[re.Pattern[str], Sentence]] = [
@@ -118,12 +118,13 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         ),
         (
             r"No AWS Credentials|NoAuthWithAWSException|Unable to load (?:AWS )?credentials",
-            "There are no credentials for S3; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or spark.hadoop.fs.s3a.*.",
+            "There are no credentials for S3; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of "
+            "spark.hadoop.fs.s3a.",
         ),
         (
             r"No space left on device",
-            "No space is left on a disk that Spark writes to; free some, or set spark.local.dir (temporary files) or the "
-            "output to a larger disk.",
+            "No space is left on a disk that Spark writes to; free some, or set spark.local.dir (temporary files) or "
+            "the output to a larger disk.",
         ),
         (r"Mkdirs failed to create (\S+)", lambda m: _unwritable(m[1])),
         (r"Parent path is not a directory: (\S+)", lambda m: _unwritable(m[1])),
@@ -192,8 +193,8 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         (
             r"Service '(\w+)' failed after|Address already in use",
             lambda m: (
-                f"A port that Spark needs is in use{f' (service {m[1]})' if m[1] else ''}; end the program that uses it, "
-                "or set spark.driver.port and spark.ui.port to others."
+                f"A port that Spark needs is in use{f' (service {m[1]})' if m[1] else ''}; end the program that uses "
+                "it, or set spark.driver.port and spark.ui.port to others."
             ),
         ),
         (

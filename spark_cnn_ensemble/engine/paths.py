@@ -24,7 +24,8 @@ def path_text(path: str | os.PathLike[str]) -> str:
         raise TypeError(f"A path must be a str or a pathlib.Path. Got {path!r} instead.")
     if isinstance(path, PurePath) and (scheme := _SCHEME.match(text)):
         raise ValueError(
-            f"{path!r} was a URI before pathlib removed a slash; pass it as a str, '{scheme[1]}://{text[scheme.end() :]}'."
+            f"{path!r} was a URI before pathlib removed a slash; pass it as a str, such as "
+            f"'{scheme[1]}://{text[scheme.end() :]}'."
         )
     return text
 

@@ -38,7 +38,7 @@ from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.persistence import check_target, check_writable, write_whole
-from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, without_labels
+from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, score
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -165,23 +165,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
-    score = commands.add_parser(
+    scoring = commands.add_parser(
         "score",
         help="score rows with a saved model",
         description="Score rows with a saved model and write them.",
     )
-    _add_input(score)
-    _add_model(score)
-    score.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
-    score.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
-    score.add_argument(
+    _add_input(scoring)
+    _add_model(scoring)
+    scoring.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
+    scoring.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
+    scoring.add_argument(
         "--output-format",
         choices=("parquet", "json", "csv"),
         default="parquet",
         help="parquet, json: all columns except the features; csv: columns of numbers and text only (default: "
         "%(default)s)",
     )
-    score.set_defaults(run=_score)
+    scoring.set_defaults(run=_score)
     return parser
 
 
@@ -334,7 +334,9 @@ def _train(options: argparse.Namespace) -> None:
     stages: list[Any] = [classifier]
     if options.format == "images":
         indexer = _class_indexer(spark, frame, options.input, classifier.getLabelCol())
-        names = IndexToString(inputCol=classifier.getPredictionCol(), outputCol="predictedClassName")
+        names = IndexToString(
+            inputCol=classifier.getPredictionCol(), outputCol="predictedClassName", labels=indexer.labels
+        )
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
     write_whole(spark, options.output, model.save, options.overwrite)
@@ -466,7 +468,7 @@ def _score(options: argparse.Namespace) -> None:
         # The folder of new pictures is not their class.
         known = F.when(F.col(CLASS_NAME_COL).isin(names), F.col(CLASS_NAME_COL))
         frame = frame.withColumn(CLASS_NAME_COL, known)
-    scored = PipelineModel(without_labels(stages)).transform(frame).drop(ensemble.getFeaturesCol())
+    scored = score(stages, frame).drop(ensemble.getFeaturesCol())
     if options.output_format == "csv":
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
         scored = scored.select(*flat)

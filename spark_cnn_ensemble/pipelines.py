@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyspark.ml import Transformer, feature
-from pyspark.ml.feature import StringIndexerModel
+from pyspark.ml.feature import IndexToString, StringIndexerModel
 from pyspark.ml.util import DefaultParamsReader
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.checked import check_list, shortened
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
@@ -115,6 +116,26 @@ def ensemble_of(stages: Sequence[Any]) -> CNNEnsembleClassificationModel:
     """The ensemble among the stages of `load_stages`."""
     (ensemble,) = (stage for stage in stages if isinstance(stage, CNNEnsembleClassificationModel))
     return ensemble
+
+
+def score(stages: Sequence[Any], rows: DataFrame) -> DataFrame:
+    """The rows with the columns that the stages add, except those that `without_labels` leaves out."""
+    ensemble = ensemble_of(stages)
+    for stage in without_labels(stages):
+        if isinstance(stage, IndexToString) and stage.getInputCol() == ensemble.getPredictionCol():
+            rows = _named(stage, rows, ensemble)
+        else:
+            rows = stage.transform(rows)
+    return rows
+
+
+def _named(stage: IndexToString, rows: DataFrame, ensemble: CNNEnsembleClassificationModel) -> DataFrame:
+    """What the stage adds, and null where the prediction is null, on which Spark's own stage fails."""
+    names = stage.getLabels() if stage.isSet("labels") else ensemble.classNames
+    if not names:
+        return stage.transform(rows)
+    name = F.element_at(F.array(*map(F.lit, names)), (F.col(stage.getInputCol()) + 1).cast("int"))
+    return rows.withColumn(stage.getOutputCol(), name)
 
 
 def without_labels(stages: Sequence[Any]) -> list[Any]:

@@ -6,9 +6,7 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
-from PIL import Image
 from pyspark.ml import PipelineModel
 from support.results import evaluation, summary
 
@@ -142,22 +140,45 @@ def test_rows_of_parquet_are_scored_to(spark, digits, trained, tmp_path, form):
     assert scored.select("id", "prediction").count() == 360
 
 
-def test_images_with_one_folder_per_class_are_trained_on_and_scored(spark, digits, tmp_path, capsys):
+FORMS = {
+    "the CSV of MNIST": ("csv", ["--label", "first", "--header"]),
+    "tabs": ("tsv", ["--sep", r"\t"]),
+    "libsvm": ("libsvm", ["--format", "libsvm", "--input-shape", "8,8,1"]),
+}
+
+
+def written(folder, digits, kind):
+    """A file of digits of that kind."""
     (x, y), _ = digits
-    names = {0: "no thing", 1: "one"}
-    for index in np.flatnonzero(y < 2)[:120]:
-        folder = tmp_path / "images" / names[int(y[index])]
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((x[index] * 15).astype(np.uint8)).save(folder / f"{index}.png")
-    images, model, scored = (str(tmp_path / name) for name in ("images", "model", "scored"))
-    source = ["--input", images, "--format", "images"]
-    assert main(["train", *source, "--output", model, *SMALL, "--batch-size", "10"]) == 0
+    pixels = x.reshape(len(x), -1)[:100].astype(int)
+    if kind == "csv":
+        lines = ["label," + ",".join(f"pixel{index}" for index in range(64))]
+        lines += [",".join(map(str, [label, *row])) for label, row in zip(y, pixels, strict=False)]
+    elif kind == "tsv":
+        lines = ["\t".join(map(str, [*row, label])) for label, row in zip(y, pixels, strict=False)]
+    else:
+        lines = [
+            " ".join([str(label), *(f"{index + 1}:{value}" for index, value in enumerate(row) if value)])
+            for label, row in zip(y, pixels, strict=False)
+        ]
+    path = folder / f"digits.{kind}"
+    path.write_text("\n".join(lines) + "\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("case", FORMS)
+def test_files_are_read_as_people_have_them(spark, digits, tmp_path, capsys, case):
+    kind, options = FORMS[case]
+    source = ["--input", written(tmp_path, digits, kind), *options]
+    source += ["--format", "csv"] if kind == "csv" else []
+    model, epochs = str(tmp_path / "model"), ["--epochs", "1", "--num-members", "2"]
+    assert main(["train", *source, "--output", model, *SMALL, *epochs]) == 0
+    if kind == "libsvm":
+        source = source[:-2]  # the model knows the shape
     assert main(["evaluate", *source, "--model", model]) == 0
-    assert "rows 120 (0 left out)" in capsys.readouterr().out
-    assert main(["score", *source, "--model", model, "--output", scored]) == 0
-    rows = spark.read.parquet(scored)
-    assert {row[0] for row in rows.select("predictedClassName").collect()} == set(names.values())
-    assert rows.where("predictedClassName = className").count() > 100
+    assert "rows 100 (0 left out)" in capsys.readouterr().out
+    (ensemble,) = PipelineModel.load(model).stages
+    assert (ensemble.inputShape, ensemble.numClasses) == ([8, 8, 1], 10)
 
 
 # ----------------------------------------------------------------------------------------- text

@@ -12,10 +12,11 @@ from pyspark.ml.feature import (
     StringIndexerModel,
     VectorAssembler,
 )
+from pyspark.sql import functions as F
 from support.classifiers import small
 from support.refusals import refused
 
-from spark_cnn_ensemble.pipelines import _TRANSFORMERS, ensemble_of, label_indexer, load_stages, without_labels
+from spark_cnn_ensemble.pipelines import _TRANSFORMERS, ensemble_of, label_indexer, load_stages, score, without_labels
 
 PIXELS = ["a", "b", "c", "d"]
 
@@ -32,7 +33,9 @@ def pipeline(rows):
     assembler = VectorAssembler(inputCols=PIXELS, outputCol="features")
     indexer = StringIndexer(inputCol="species", outputCol="label", stringOrderType="alphabetAsc")
     names = IndexToString(inputCol="prediction", outputCol="predicted")
-    return Pipeline(stages=[assembler, indexer, small(numMembers=2, inputShape=[2, 2, 1]), names]).fit(rows)
+    return Pipeline(stages=[assembler, indexer, small(numMembers=2, inputShape=[2, 2, 1], numClasses=2), names]).fit(
+        rows
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +53,18 @@ def test_a_loaded_pipeline_scores_as_the_fitted_one(rows, pipeline, stages):
 
 def test_rows_without_labels_are_scored(rows, pipeline, stages):
     expected = pipeline.transform(rows).select(*PIXELS, "prediction", "predicted")
-    found = PipelineModel(without_labels(stages)).transform(rows.drop("species"))
+    found = score(stages, rows.drop("species"))
     assert "label" not in found.columns
     assert found.select(expected.columns).exceptAll(expected).count() == 0
+
+
+def test_a_row_without_a_prediction_has_no_name(rows, stages):
+    """Spark's own stage fails on null."""
+    ensemble_of(stages).setHandleInvalid("keep")
+    invalid = rows.select(F.lit(float("nan")).alias("a"), *PIXELS[1:]).limit(1)
+    scored = score(stages, rows.select(*PIXELS).limit(3).union(invalid)).collect()
+    ensemble_of(stages).setHandleInvalid("error")
+    assert [row.predicted is None for row in scored] == [False, False, False, True]
 
 
 def test_the_classes_have_names(stages):

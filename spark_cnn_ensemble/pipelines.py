@@ -134,7 +134,9 @@ def _named(stage: IndexToString, rows: DataFrame, ensemble: CNNEnsembleClassific
     names = stage.getLabels() if stage.isSet("labels") else ensemble.classNames
     if not names:
         return stage.transform(rows)
-    name = F.element_at(F.array(*map(F.lit, names)), (F.col(stage.getInputCol()) + 1).cast("int"))
+    prediction = F.col(stage.getInputCol())
+    # element_at takes a null index for 0 where the array has no null.
+    name = F.when(prediction.isNotNull(), F.element_at(F.array(*map(F.lit, names)), (prediction + 1).cast("int")))
     return rows.withColumn(stage.getOutputCol(), name)
 
 

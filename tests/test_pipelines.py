@@ -60,10 +60,12 @@ def test_rows_without_labels_are_scored(rows, pipeline, stages):
 
 def test_a_row_without_a_prediction_has_no_name(rows, stages):
     """Spark's own stage fails on null."""
-    ensemble_of(stages).setHandleInvalid("keep")
-    invalid = rows.select(F.lit(float("nan")).alias("a"), *PIXELS[1:]).limit(1)
-    scored = score(stages, rows.select(*PIXELS).limit(3).union(invalid)).collect()
-    ensemble_of(stages).setHandleInvalid("error")
+    _, _, ensemble, names = stages
+    ensemble.setHandleInvalid("keep")
+    images = rows.select(F.array(*PIXELS).alias("features")).limit(3)
+    invalid = images.select(F.array(*[F.lit(float("nan"))] * 4).alias("features")).limit(1)
+    scored = score([ensemble, names], images.union(invalid)).collect()
+    ensemble.setHandleInvalid("error")
     assert [row.predicted is None for row in scored] == [False, False, False, True]
 
 

@@ -1,46 +1,60 @@
 """The command line: demo, train, evaluate, score.
 
 It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`. The
-job of `demo` is in `demo`. Called by `__main__`. The module is long because it has the options and the output of all
-commands.
+job of `demo` is in `demo`; `class_folders` reads pictures, `pipelines` loads what `train` wrote. Called by `__main__`.
+The module is long because it has the options and the output of all commands.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import os
+import math
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pyspark.errors import PySparkException
 from pyspark.ml import Pipeline, PipelineModel
-from pyspark.ml.feature import IndexToString, StringIndexer
+from pyspark.ml.feature import IndexToString, StringIndexerModel
 from pyspark.ml.param import Param, TypeConverters
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import NumericType, StringType
 
+from spark_cnn_ensemble.class_folders import (
+    CLASS_NAME_COL,
+    check_classes,
+    check_folders,
+    check_hidden,
+    check_known,
+    class_names,
+    count_by_folder,
+    read_pictures,
+)
+from spark_cnn_ensemble.declared import to_path
 from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.failures import failure, from_spark
+from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
-from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, score
 from spark_cnn_ensemble.progress import TaskProgress
-from spark_cnn_ensemble.saved_folder import check_target
+from spark_cnn_ensemble.report import check_report
+from spark_cnn_ensemble.saved_folder import check_target, check_writable
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"
-_CLASS_NAME_COL = "className"
-
+_MOST_CLASSES = 20  # in a printed confusion matrix
+_WIDEST_COLUMN = 10
 _EPILOG = """
 examples:
   {program} demo
   {program} train --input digits.txt --output model --num-members 10 --bagging subsample --epochs 3 --random-shift 2
-  {program} train --input photos/ --format images --output model --input-shape 32,32,3 --num-members 20
+  {program} train --input photos/train --format images --output model --input-shape 32,32,3 --num-members 20
+  {program} train --input mnist_train.csv --format csv --label first --header --output model
   {program} evaluate --model model --input test.parquet --format parquet
   {program} score --model model --input new.parquet --format parquet --output scored
 
@@ -67,37 +81,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The arguments cannot be parsed, or ask for help.
     """
     options = _parser().parse_args(arguments)
-    try:
-        options.run(options)
-    except (ValueError, TypeError, FileNotFoundError, FileExistsError, ModuleNotFoundError) as error:
-        return _fail(str(error))
-    except PySparkException as error:
-        sentence = refusal_in(str(error))
-        if sentence is None:
-            raise
-        return _fail(sentence)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_, **__: _say(f"warning: {message}")
+        try:
+            options.run(options)
+        except Exception as error:
+            if options.debug:
+                raise
+            _say(_sentence(error))
+            return 1
+        except KeyboardInterrupt:
+            _say("interrupted.")
+            return 130
     return 0
 
 
-def _fail(sentence: str) -> int:
-    print(f"{_PROGRAM}: {sentence}", file=sys.stderr)
-    return 1
+def _say(sentence: str) -> None:
+    print(f"{_PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
 
 
-def session(master: str | None = None) -> SparkSession:
-    """The Spark session of spark-submit, or else a new one on all cores of this machine.
+def _sentence(error: Exception) -> str:
+    if from_spark(error):
+        return refusal_in(_text(error)) or failure(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; check the path and its permissions."
+    if isinstance(error, ValueError | TypeError | OSError | ModuleNotFoundError | RuntimeError):
+        return str(error)
+    return f"An unexpected {type(error).__name__} ended the command ({error}); --debug shows where."
 
-    Parameters
-    ----------
-    master : str, optional
-        URL of another Spark master.
-    """
-    builder = SparkSession.builder.appName(_PROGRAM).config("spark.ui.showConsoleProgress", "false")
-    if master is not None:
-        builder = builder.master(master)
-    spark = builder.getOrCreate()
-    engine_of(spark).quieten()
-    return spark
+
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception:  # the text of a Java error is asked of the JVM, which may have ended
+        return ""
+
+
+def _session(options: argparse.Namespace) -> SparkSession:
+    return start_session(_PROGRAM, options.master, options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         help="compare one CNN with an ensemble on MNIST, in two to three minutes",
         description="Compare one CNN on one core with an ensemble on all cores, on MNIST.",
     )
-    _add_master(demo)
+    _add_session(demo)
     demo.set_defaults(run=_demo)
 
     train = commands.add_parser(
@@ -140,26 +163,26 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare a saved model's votes with labels.",
     )
     _add_input(evaluate)
-    evaluate.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
+    _add_model(evaluate)
     evaluate.set_defaults(run=_evaluate)
 
-    score = commands.add_parser(
+    scoring = commands.add_parser(
         "score",
         help="score rows with a saved model",
         description="Score rows with a saved model and write them.",
     )
-    _add_input(score)
-    score.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
-    score.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
-    score.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
-    score.add_argument(
+    _add_input(scoring)
+    _add_model(scoring)
+    scoring.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
+    scoring.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
+    scoring.add_argument(
         "--output-format",
         choices=("parquet", "json", "csv"),
         default="parquet",
         help="parquet, json: all columns except the features; csv: columns of numbers and text only (default: "
         "%(default)s)",
     )
-    score.set_defaults(run=_score)
+    scoring.set_defaults(run=_score)
     return parser
 
 
@@ -167,28 +190,43 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument("--input", required=True, metavar="PATH", help="file or folder of the rows")
     command.add_argument(
         "--format",
-        choices=("text", "parquet", "images"),
+        choices=("text", "csv", "parquet", "images", "libsvm"),
         default="text",
-        help="text: a matrix, one image and its label per line; parquet: a table; images: PNG or JPEG files, one "
-        "folder per class (default: %(default)s)",
+        help="text: a matrix, one image and its label per line; csv: the same with commas; parquet: a table; images: "
+        "PNG or JPEG files, one folder per class; libsvm: one label and index:value pairs per line (default: "
+        "%(default)s)",
     )
     command.add_argument(
         "--label",
         choices=("last", "first", "none"),
         default="last",
-        help="text: position of the label in a line (default: %(default)s)",
+        help="text, csv: position of the label in a line (default: %(default)s)",
     )
-    command.add_argument("--sep", default=" ", help="text: separator between numbers (default: a space)")
+    command.add_argument("--header", action="store_true", help="text, csv: the first line of each file names columns")
     command.add_argument(
-        "--scale", type=float, default=1.0, help="text: factor for the features (default: %(default)s)"
+        "--sep", metavar="TEXT", help=r"text: separator between numbers, such as ';' or '\t' (default: a space)"
     )
-    _add_master(command)
+    command.add_argument(
+        "--scale", type=float, default=1.0, help="text, csv: factor for the features (default: %(default)s)"
+    )
+    _add_session(command)
 
 
-def _add_master(command: argparse.ArgumentParser) -> None:
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", required=True, metavar="PATH", help="folder of the model")
+    command.add_argument(
+        "--handle-invalid",
+        choices=("error", "skip", "keep"),
+        help="what happens to a row that cannot be used: error, the command fails and says why; skip, the row is left "
+        "out; keep, its prediction is empty (default: what the model was trained with)",
+    )
+
+
+def _add_session(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--master", metavar="URL", help="Spark master (default: that of spark-submit, else all cores of this machine)"
     )
+    command.add_argument("--debug", action="store_true", help="show Spark's log, and where an error happened")
 
 
 # By type: the placeholder in the help, what a value must be, and how its text is read.
@@ -196,6 +234,7 @@ _CONVERTERS: dict[Any, tuple[str, str, Callable[[str], Any]]] = {
     TypeConverters.toInt: ("N", "an integer", int),
     TypeConverters.toFloat: ("X", "a number", float),
     TypeConverters.toString: ("NAME", "text", str),
+    to_path: ("PATH", "text", str),
     TypeConverters.toListInt: (
         "N,N,...",
         "integers separated by commas",
@@ -218,9 +257,14 @@ def _add_param(group: Any, param: Param[Any], default: Any) -> None:
     metavar, rule, convert = _CONVERTERS[param.typeConverter]
     if param.name == "network":
         metavar, rule, convert = "FILE", "a readable text file", _read_file
-    option = "--" + re.sub("([A-Z])", lambda letter: "-" + letter.group().lower(), param.name)
+    option = f"--{_words(param.name)}"
     converter = _refusing(convert, rule)
     group.add_argument(option, dest=f"param_{param.name}", type=converter, metavar=metavar, help=_help(param, default))
+
+
+def _words(name: str) -> str:
+    """The words of a Param's name: numMembers is num-members, maxMemoryInMB is max-memory-in-mb."""
+    return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
 
 
 def _refusing(convert: Callable[[str], Any], rule: str) -> Callable[[str], Any]:
@@ -254,21 +298,25 @@ def _read_file(path: str) -> str:
         return file.read()
 
 
-def _read(spark: SparkSession, options: argparse.Namespace) -> DataFrame:
-    if options.format == "text":
+def _read(spark: SparkSession, options: argparse.Namespace, shape: Sequence[int] | None) -> DataFrame:
+    """The rows of --input; `shape` is that of an image, if it is known."""
+    if options.format in ("text", "csv"):
         label = None if options.label == "none" else options.label
-        return read_text_matrix(spark, options.input, label=label, sep=options.sep, scale=options.scale)
+        sep = (" " if options.format == "text" else ",") if options.sep is None else options.sep.replace(r"\t", "\t")
+        return read_text_matrix(spark, options.input, label, sep, options.scale, options.header)
     if options.format == "parquet":
         return spark.read.parquet(options.input)
-    files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(options.input)
-    folder = F.element_at(F.split("path", "/"), -2)
-    return files.select("path", F.col("content").alias("features"), F.url_decode(folder).alias(_CLASS_NAME_COL))
+    if options.format == "libsvm":
+        if shape is None:
+            raise ValueError("A file of libsvm does not say how large its images are; set --input-shape.")
+        return spark.read.format("libsvm").option("numFeatures", math.prod(shape)).load(options.input)
+    return read_pictures(spark, options.input)
 
 
 def _demo(options: argparse.Namespace) -> None:
     from spark_cnn_ensemble.demo import run_demo
 
-    run_demo(session(options.master))
+    run_demo(_session(options))
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -277,22 +325,23 @@ def _train(options: argparse.Namespace) -> None:
         for name, value in vars(options).items()
         if name.startswith("param_") and value is not None
     }
-    spark = session(options.master)
+    spark = _session(options)
     check_target(spark, options.output, options.overwrite)
+    check_writable(spark, options.output, "--output")
     if options.report is not None:
-        _check_report(options.report)
-    frame = _read(spark, options)
+        check_report(options.report)
     classifier = CNNEnsembleClassifier().setParams(**params)
+    frame = _read(spark, options, params.get("inputShape"))
     stages: list[Any] = [classifier]
     if options.format == "images":
-        indexer = StringIndexer(
-            inputCol=_CLASS_NAME_COL, outputCol=classifier.getLabelCol(), stringOrderType="alphabetAsc"
+        indexer = _class_indexer(spark, frame, options.input, classifier.getLabelCol())
+        names = IndexToString(
+            inputCol=classifier.getPredictionCol(), outputCol="predictedClassName", labels=indexer.labels
         )
-        names = IndexToString(inputCol=classifier.getPredictionCol(), outputCol="predictedClassName")
         stages = [indexer, classifier, names]
     model = Pipeline(stages=stages).fit(frame)
     engine_of(spark).files.write_whole(options.output, model.save, options.overwrite)
-    summary = _ensemble(model).summary
+    summary = ensemble_of(model.stages).summary
     print(
         f"Trained {len(summary.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
         f"{summary.seconds:.1f} s.\n\n{member_table(summary)}\n\n{_out_of_bag_line(summary)}Saved to {options.output}."
@@ -300,21 +349,21 @@ def _train(options: argparse.Namespace) -> None:
     for why in summary.missingMembers.values():
         print(f"Left out: {why}")
     if options.report is not None:
-        summary.to_html(options.report)
+        summary.to_html(options.report, class_names=_names(model.stages))
         print(f"Report written to {options.report}.")
 
 
-def _check_report(path: str) -> None:
-    """Refuse a report that cannot be written; called before anything is trained."""
-    folder = os.path.dirname(os.path.abspath(path))
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"The folder of the report, {folder}, does not exist; create it, or set another --report."
-        )
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ModuleNotFoundError(
-            "A report needs matplotlib; run pip install 'spark-cnn-ensemble[plots]', or leave --report out."
-        )
+def _class_indexer(spark: SparkSession, pictures: DataFrame, path: str, label: str) -> StringIndexerModel:
+    """The stage that makes labels of the folders' names; prints the classes."""
+    folders = count_by_folder(pictures)
+    check_folders(path, folders)
+    check_hidden(spark, path)
+    check_classes(path, folders)
+    names = class_names(folders)
+    rows = {name: sum(count for folder, count in folders.items() if folder.endswith(f"/{name}")) for name in names}
+    shown = [f"{name} {count:,}" for name, count in rows.items()]
+    print(f"{len(names)} classes: {', '.join(shown[:20])}{', ...' if len(shown) > 20 else ''}.", flush=True)
+    return StringIndexerModel.from_labels(names, inputCol=CLASS_NAME_COL, outputCol=label)
 
 
 def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
@@ -338,35 +387,44 @@ def member_table(summary: CNNEnsembleTrainingSummary) -> str:
     return "\n".join(lines)
 
 
-def _load(path: str) -> PipelineModel:
-    """A saved PipelineModel; a saved model alone becomes a pipeline with one stage."""
-    try:
-        return PipelineModel([CNNEnsembleClassificationModel.load(path)])
-    except ValueError as error:
-        if "PipelineModel" not in str(error):
-            raise
-    return PipelineModel.load(path)
+def _load(spark: SparkSession, options: argparse.Namespace) -> list[Any]:
+    stages = load_stages(spark, options.model)
+    if options.handle_invalid is not None:
+        ensemble_of(stages).setHandleInvalid(options.handle_invalid)
+    return stages
 
 
-def _ensemble(model: PipelineModel) -> CNNEnsembleClassificationModel:
-    for stage in model.stages:
-        if isinstance(stage, CNNEnsembleClassificationModel):
-            return stage
-    raise ValueError(
-        "The pipeline has no CNNEnsembleClassificationModel among its stages; pass --model a folder that 'train' wrote."
-    )
+def _names(stages: Sequence[Any]) -> list[str] | None:
+    """The names of the classes, if the ensemble or the stage that made its labels knows them."""
+    ensemble, indexer = ensemble_of(stages), label_indexer(stages)
+    names = ensemble.classNames or (indexer and indexer.labels)
+    return list(names) if names and len(names) == ensemble.numClasses else None
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    spark = session(options.master)
-    model = _load(options.model)
-    ensemble = _ensemble(model)
-    before = PipelineModel(model.stages[: model.stages.index(ensemble)])
-    print(evaluation_text(ensemble.evaluate(before.transform(_read(spark, options)))))
+    spark = _session(options)
+    stages = _load(spark, options)
+    ensemble, indexer = ensemble_of(stages), label_indexer(stages)
+    frame = _read(spark, options, ensemble.inputShape)
+    if options.format == "images":
+        check_folders(options.input, count_by_folder(frame))
+    if indexer is not None and indexer.getInputCol() in frame.columns:
+        if ensemble.getHandleInvalid() == "error":
+            name = indexer.getInputCol()
+            found = [row[0] for row in frame.select(name).distinct().collect() if row[0] is not None]
+            where = "--input" if options.format == "images" else f"column '{name}' of --input"
+            check_known(map(str, found), indexer.labels, where)
+        else:
+            indexer.setHandleInvalid("keep")  # an index past the last class; the ensemble counts the row as left out
+    before = PipelineModel(stages[: stages.index(ensemble)])
+    print(evaluation_text(ensemble.evaluate(before.transform(frame)), _names(stages)))
 
 
-def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
-    """The text that `evaluate` prints: accuracy of the vote and of the members, and the confusion matrix."""
+def evaluation_text(evaluation: CNNEnsembleEvaluation, names: Sequence[str] | None = None) -> str:
+    """The text that `evaluate` prints: accuracy of the vote and of the members, and the confusion matrix.
+
+    `names` are those of the classes; default: their indices.
+    """
     members = evaluation.memberAccuracies
     low, high = evaluation.accuracyInterval
     text = (
@@ -375,18 +433,43 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
         f"accuracy of {len(members)} members: best {members.max():.2%}, mean {members.mean():.2%}, "
         f"worst {members.min():.2%}"
     )
-    if len(evaluation.confusionMatrix) <= 20:
-        width = len(str(evaluation.confusionMatrix.max())) + 1
-        matrix = "\n".join("".join(f"{count:{width}d}" for count in row) for row in evaluation.confusionMatrix)
-        text += f"\nconfusion matrix (rows: labels, columns: predictions):\n{matrix}"
+    classes = len(evaluation.confusionMatrix)
+    if classes <= _MOST_CLASSES:
+        table = _matrix(evaluation.confusionMatrix, [str(n) for n in names or range(classes)], evaluation.recallByLabel)
+        text += f"\nconfusion matrix (rows: labels, columns: predictions) and recall:\n{table}"
     return text
 
 
+def _matrix(matrix: Any, names: Sequence[str], recalls: Any) -> str:
+    """A table with a line per label; names too long for a column are cut there."""
+    width = max(len(str(matrix.max())), min(max(map(len, names)), _WIDEST_COLUMN)) + 1
+    margin = max(map(len, names))
+    head = " " * margin + "".join(f"{_cut(name):>{width}}" for name in names) + "  recall"
+    lines = [
+        f"{name:>{margin}}"
+        + "".join(f"{count:{width}d}" for count in row)
+        + ("" if recall != recall else f"{recall:8.1%}")
+        for name, row, recall in zip(names, matrix, recalls, strict=True)
+    ]
+    return "\n".join([head, *lines])
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _WIDEST_COLUMN else f"{name[: _WIDEST_COLUMN - 1]}…"
+
+
 def _score(options: argparse.Namespace) -> None:
-    spark = session(options.master)
+    spark = _session(options)
     check_target(spark, options.output, options.overwrite)
-    model = _load(options.model)
-    scored = model.transform(_read(spark, options)).drop(_ensemble(model).getFeaturesCol())
+    check_writable(spark, options.output, "--output")
+    stages = _load(spark, options)
+    ensemble, names = ensemble_of(stages), _names(stages)
+    frame = _read(spark, options, ensemble.inputShape)
+    if options.format == "images" and names is not None:
+        # The folder of new pictures is not their class.
+        known = F.when(F.col(CLASS_NAME_COL).isin(names), F.col(CLASS_NAME_COL))
+        frame = frame.withColumn(CLASS_NAME_COL, known)
+    scored = score(stages, frame).drop(ensemble.getFeaturesCol())
     if options.output_format == "csv":
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
         scored = scored.select(*flat)

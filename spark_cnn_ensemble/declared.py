@@ -7,11 +7,14 @@ themselves are in `params`. As in scikit-learn, values are checked when they are
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pyspark.ml.param import Param, Params
+from pyspark.ml.param import Param, Params, TypeConverters
+
+from spark_cnn_ensemble.engine.paths import path_text
 
 T = TypeVar("T")
 
@@ -44,6 +47,11 @@ def one_of(names: Iterable[Any]) -> Range:
 
 
 POSITIVE = Range("a finite number > 0", lambda value: 0 < value < math.inf)
+
+
+def to_path(value: Any) -> str:
+    """The type converter of a path: a str or a pathlib.Path, kept as str, so that saved Params are plain JSON."""
+    return path_text(value) if isinstance(value, os.PathLike) else TypeConverters.toString(value)
 
 
 class Declared(Param[T], Generic[T]):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 import warnings
 from collections.abc import Iterator, Sequence
@@ -132,7 +133,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         seed: int = 17,
         oobSampleSize: int = 1000,
         maxMemoryInMB: int = 1024,
-        checkpointDir: str = "",
+        checkpointDir: str | os.PathLike[str] = "",
         minMembers: int | None = None,
         verbose: int = 1,
         uncertaintyCol: str = "",
@@ -527,7 +528,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         """Sets the value of maxMemoryInMB."""
         return self._set(maxMemoryInMB=value)
 
-    def setCheckpointDir(self, value: str) -> CNNEnsembleClassifier:
+    def setCheckpointDir(self, value: str | os.PathLike[str]) -> CNNEnsembleClassifier:
         """Sets the value of checkpointDir."""
         return self._set(checkpointDir=value)
 

@@ -39,6 +39,8 @@ class CNNEnsembleEvaluation(VoteStatistics):
         Unusable rows that were left out.
     disputedRows : tuple of DisputedRow
         The rows on which the members disagree most, at most twelve.
+    classNames : tuple of str or None
+        A name for each class, if the model knows them.
 
     Examples
     --------
@@ -62,9 +64,12 @@ class CNNEnsembleEvaluation(VoteStatistics):
     rightBySize: np.ndarray
     skippedRows: int
     disputedRows: tuple[DisputedRow, ...] = ()
+    classNames: tuple[str, ...] | None = None
 
     @classmethod
-    def from_counts(cls, counts: Sequence[Any], classes: int, members: int) -> CNNEnsembleEvaluation:
+    def from_counts(
+        cls, counts: Sequence[Any], classes: int, members: int, class_names: tuple[str, ...] | None = None
+    ) -> CNNEnsembleEvaluation:
         """The sum of the counts of all tasks.
 
         Parameters
@@ -73,6 +78,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
             Rows of `worker.evaluation.COUNTS_SCHEMA`.
         classes, members : int
             Number of classes and of members.
+        class_names : tuple of str, optional
 
         Returns
         -------
@@ -92,6 +98,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
             rightBySize=total("rightBySize"),
             skippedRows=sum(row["skipped"] for row in counts),
             disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
+            classNames=class_names,
         )
 
     def __repr__(self) -> str:

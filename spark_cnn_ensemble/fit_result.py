@@ -205,7 +205,12 @@ class FitResult:
         }
 
     @classmethod
-    def from_dict(cls: type[R], values: dict[str, Any], members: Sequence[MemberSummary]) -> R:
+    def from_dict(
+        cls: type[R],
+        values: dict[str, Any],
+        members: Sequence[MemberSummary],
+        class_names: tuple[str, ...] | None = None,
+    ) -> R:
         """The inverse of `to_dict` and JSON.
 
         Parameters
@@ -213,12 +218,13 @@ class FitResult:
         values : dict
             As `to_dict` gives them.
         members : sequence of MemberSummary
+        class_names : tuple of str, optional
         """
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
         known["resumedMembers"] = tuple(known.get("resumedMembers", ()))
         out_of_bag = known.get("outOfBag")
-        known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag)
+        known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag, class_names)
         return cls(**{**known, "members": tuple(members)})
 
 

@@ -99,6 +99,11 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         return self._ensemble.num_classes
 
     @property
+    def classNames(self) -> tuple[str, ...] | None:
+        """Names of the classes, from the metadata of the label column, such as a StringIndexer's; None without."""
+        return self._ensemble.class_names
+
+    @property
     def numFeatures(self) -> int:
         """Numbers per image: height * width * channels."""
         return int(np.prod(self._ensemble.input_shape))
@@ -325,7 +330,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         if not any(sum(row["confusion"]) for row in counts):
             raise ValueError("The DataFrame has no rows that can be scored; there is nothing to evaluate.")
 
-        return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble))
+        return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble), self.classNames)
 
     def memberNetwork(self, index: int) -> Any:
         """One member as a Keras model with its weights.
@@ -482,7 +487,9 @@ def _restore(
         check_fit_result(fit_result, len(metadata["ensemble"]["members"]), num_classes)
     weights = read(metadata["ensemble"]["members"])
     ensemble = Ensemble.from_metadata(metadata["ensemble"], weights)
-    summary = None if fit_result is None else CNNEnsembleTrainingSummary.from_dict(fit_result, ensemble.members)
+    summary = None
+    if fit_result is not None:
+        summary = CNNEnsembleTrainingSummary.from_dict(fit_result, ensemble.members, ensemble.class_names)
     return CNNEnsembleClassificationModel(ensemble, summary)
 
 

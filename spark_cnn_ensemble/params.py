@@ -14,7 +14,7 @@ from pyspark.ml.classification import _ProbabilisticClassifierParams
 from pyspark.ml.param import Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
 
-from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, optional
+from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, optional, to_path
 from spark_cnn_ensemble.rows.draw import STRATEGIES
 
 P = TypeVar("P", bound="_CNNEnsembleParams")
@@ -321,7 +321,7 @@ class HasExecution(Params):
         "checkpointDir",
         "folder of finished members, on any filesystem that Hadoop knows; a repeated fit trains only the members "
         "that are missing. '': off.",
-        TypeConverters.toString,
+        to_path,
         default="",
     )
     minMembers: Declared[int] = Declared(

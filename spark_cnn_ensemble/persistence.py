@@ -10,6 +10,7 @@ allocates no memory for a size that it only claims.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -22,6 +23,8 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.errors import reason
+from spark_cnn_ensemble.engine.failures import failure, from_spark
+from spark_cnn_ensemble.engine.paths import path_text
 from spark_cnn_ensemble.engine.shared_weights import collect_weights
 from spark_cnn_ensemble.saved_folder import SavedFolder
 from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_packed, digest
@@ -53,22 +56,30 @@ class SafeWriter(MLWriter):
         self._instance = instance
         self._write_members = write_members
 
-    def save(self, path: str) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Save to a folder.
 
         Parameters
         ----------
-        path : str
+        path : str or pathlib.Path
             On any filesystem that Hadoop knows.
 
         Raises
         ------
         FileExistsError
             `path` exists and `overwrite()` was not called.
+        OSError
+            Nothing can be written to `path`, or Spark has no jar for its filesystem.
         ValueError
             Spark would read the path as a pattern.
         """
-        SavedFolder(self.sparkSession, path).save(self._write, self.shouldOverwrite)
+        path = path_text(path)
+        try:
+            SavedFolder(self.sparkSession, path).save(self._write, self.shouldOverwrite)
+        except Exception as error:
+            if not from_spark(error):
+                raise
+            raise OSError(f"Could not save to {path}: {failure(error)}") from error
 
     def saveImpl(self, path: str) -> None:
         """Write a new folder at `path`; callers that handle overwriting themselves use this."""
@@ -102,12 +113,12 @@ class SafeReader(MLReader[Any]):
         self._cls = cls
         self._restore = restore
 
-    def load(self, path: str) -> Any:
+    def load(self, path: str | os.PathLike[str]) -> Any:
         """Load from a folder.
 
         Parameters
         ----------
-        path : str
+        path : str or pathlib.Path
             On any filesystem that Hadoop knows.
 
         Returns
@@ -118,10 +129,12 @@ class SafeReader(MLReader[Any]):
         ------
         FileNotFoundError
             The folder does not exist.
+        OSError
+            Spark has no jar for the path's filesystem, or cannot reach it.
         ValueError
             The folder holds something else, an unknown format, damaged metadata or damaged weights.
         """
-        path = path.rstrip("/")
+        path = path_text(path).rstrip("/")
         metadata = self._metadata(path)
         while True:
             try:

@@ -178,7 +178,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
     votes : VoteStatistics
         `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
     class_names : sequence of str, optional
-        A name for each class; default: the class indices.
+        A name for each class; default: the model's names of the classes, else their indices.
     ax : matplotlib.axes.Axes, optional
         Where to draw; default: a new figure.
 
@@ -201,7 +201,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
     _check(votes)
     matrix = votes.confusionMatrix
     classes = len(matrix)
-    names = class_labels(classes, class_names)
+    names = class_labels(classes, class_names or votes.classNames)
     ax = _axes(ax, (6.4, 5.6))
     right = np.eye(classes, dtype=bool)
     errors = np.ma.masked_where(right | (matrix == 0), matrix)
@@ -392,7 +392,7 @@ def disputed_rows(
     votes : VoteStatistics
         `summary.outOfBag`, or what `model.evaluate(dataset)` gives.
     class_names : sequence of str, optional
-        A name for each class; default: the class indices.
+        A name for each class; default: the model's names of the classes, else their indices.
     fig : matplotlib.figure.Figure, optional
         Where to draw; default: a new figure.
 
@@ -416,7 +416,7 @@ def disputed_rows(
     rows = () if votes is None else votes.disputedRows
     if not rows:
         raise ValueError("There are no disputed rows to show: the members agree on every row, or no row was voted on.")
-    names = class_labels(len(rows[0].votes), class_names)
+    names = class_labels(len(rows[0].votes), class_names or votes.classNames)
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)
     load_matplotlib()

@@ -13,6 +13,7 @@ import html
 import io
 import os
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -115,22 +116,17 @@ def write_report(
     evaluation : VoteStatistics, optional
         The result of `model.evaluate(dataset)` on held-out rows, to report in addition to the out-of-bag estimate.
     class_names : sequence of str, optional
-        One name per class; default: the class indices.
+        One name per class; default: the model's names of the classes, else their indices.
 
     Raises
     ------
-    FileNotFoundError
-        The folder does not exist.
-    ModuleNotFoundError
-        matplotlib is not installed.
+    FileNotFoundError, OSError, ModuleNotFoundError
+        See `check_report`.
     ValueError
         The number of names differs from the number of classes.
     """
+    check_report(path)
     file = Path(path)
-    if not file.parent.is_dir():
-        raise FileNotFoundError(
-            f"The folder '{file.parent}' does not exist; create it, or choose another for the report."
-        )
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
     try:
@@ -138,6 +134,39 @@ def write_report(
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_report(path: str | os.PathLike[str]) -> None:
+    """Refuse a report that cannot be written, before the work that it is to report.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder does not exist.
+    OSError
+        The file cannot be written, or is a folder.
+    ModuleNotFoundError
+        matplotlib is not installed.
+    """
+    file = Path(path)
+    if not file.parent.is_dir():
+        raise FileNotFoundError(
+            f"The folder '{file.parent}' does not exist; create it, or choose another for the report."
+        )
+    if file.is_dir():
+        raise IsADirectoryError(f"'{file}' is a folder; give the path of a file for the report.")
+    try:
+        tempfile.TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise OSError(
+            f"The folder '{file.parent}' cannot be written to ({error.strerror}); choose another for the report."
+        ) from None
+    plots.load_matplotlib()
 
 
 def _page(
@@ -249,7 +278,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
                 "Share of rows on which two members differ. Accurate members that make different errors help the most.",
             ),
         ]
-    return _pictures(drawn) + _disputed(votes.disputedRows, class_names)
+    return _pictures(drawn) + _disputed(votes.disputedRows, class_names or votes.classNames)
 
 
 def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:

@@ -214,6 +214,25 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
         raise path_exists(path)
 
 
+def check_writable(spark: SparkSession, path: str, name: str) -> None:
+    """Refuse a path that nothing can be written to, before the work whose result is to be written there.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls the path.
+
+    Raises
+    ------
+    OSError
+        A folder above the path is a file, nothing can be written there, or Spark has no jar for the filesystem.
+    """
+    try:
+        engine_of(spark).files.check_writable(path)
+    except OSError as error:
+        raise OSError(f"{name} '{path}' cannot be used: {error}") from None
+
+
 def _unfinished(spark: SparkSession, path: str) -> bool:
     """Whether a folder holds the members of saves that have not been committed, and nothing else."""
     files = engine_of(spark).files

@@ -6,9 +6,11 @@ The record itself is in `fit_result`; `report` makes the page. Called by the est
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import FitResult
 from spark_cnn_ensemble.report import write_report
@@ -53,7 +55,10 @@ class CNNEnsembleTrainingSummary(FitResult):
     """
 
     def to_html(
-        self, path: str, evaluation: CNNEnsembleEvaluation | None = None, class_names: Sequence[str] | None = None
+        self,
+        path: str | os.PathLike[str],
+        evaluation: CNNEnsembleEvaluation | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         """Write a report of this fit: one HTML page with tables and pictures.
 
@@ -61,35 +66,47 @@ class CNNEnsembleTrainingSummary(FitResult):
 
         Parameters
         ----------
-        path : str
+        path : str or pathlib.Path
             A local file, which is replaced if it exists.
         evaluation : CNNEnsembleEvaluation, optional
             The result of ``model.evaluate`` on held-out rows, to show as well.
         class_names : sequence of str, optional
-            One name per class; default: the class indices.
+            One name per class; default: the model's names of the classes, else their indices.
 
         Raises
         ------
         FileNotFoundError
             The file's folder does not exist.
+        OSError
+            The file cannot be written.
         """
         write_report(self, path, evaluation=evaluation, class_names=class_names)
 
-    def to_tensorboard(self, folder: str) -> None:
+    def to_tensorboard(self, folder: str | os.PathLike[str]) -> None:
         """Write the members' losses and accuracies per epoch as TensorBoard event files, one run per member.
 
         Parameters
         ----------
-        folder : str
+        folder : str or pathlib.Path
             A local folder, or any that TensorFlow can write to.
+
+        Raises
+        ------
+        OSError
+            TensorFlow cannot write to the folder.
         """
         tf = load_tensorflow()
         kind = tf.compat.v1.SummaryMetadata(plugin_data={"plugin_name": "scalars"})
-        for member in self.members:
-            with tf.summary.create_file_writer(f"{folder}/member_{member.member}").as_default():
-                for name, curve in member.history.items():
-                    for epoch, value in enumerate(curve):
-                        tf.summary.write(name, tf.constant(value, tf.float32), step=epoch + 1, metadata=kind)
+        try:
+            for member in self.members:
+                with tf.summary.create_file_writer(f"{folder}/member_{member.member}").as_default():
+                    for name, curve in member.history.items():
+                        for epoch, value in enumerate(curve):
+                            tf.summary.write(name, tf.constant(value, tf.float32), step=epoch + 1, metadata=kind)
+        except tf.errors.OpError as error:
+            raise OSError(
+                f"TensorFlow cannot write to {folder} ({shortened(error.message, 200)}); choose another folder."
+            ) from None
 
     def _repr_html_(self) -> str:
         rows = "".join(

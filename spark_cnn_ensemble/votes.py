@@ -114,6 +114,7 @@ class VoteStatistics(ABC):
     """Statistics of the members' votes on labelled rows; see `OutOfBag` and `CNNEnsembleEvaluation`."""
 
     disputedRows: tuple[DisputedRow, ...]
+    classNames: tuple[str, ...] | None
 
     @property
     @abstractmethod
@@ -206,6 +207,8 @@ class OutOfBag(VoteStatistics):
         Number of classes.
     disputedRows : tuple of DisputedRow
         The rows on which the members disagree most, at most twelve.
+    classNames : tuple of str or None
+        A name for each class, if the label column's metadata had them.
 
     References
     ----------
@@ -231,6 +234,7 @@ class OutOfBag(VoteStatistics):
     predictions: np.ndarray
     numClasses: int
     disputedRows: tuple[DisputedRow, ...] = ()
+    classNames: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         low, high = self.accuracyInterval
@@ -354,7 +358,7 @@ class OutOfBag(VoteStatistics):
         return after
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; `from_dict` is the inverse.
+        """Plain values for JSON, without the names, which a model saves itself; `from_dict` is the inverse.
 
         Returns
         -------
@@ -369,13 +373,14 @@ class OutOfBag(VoteStatistics):
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> OutOfBag:
+    def from_dict(cls, values: dict[str, Any], class_names: tuple[str, ...] | None = None) -> OutOfBag:
         """The inverse of `to_dict` and JSON.
 
         Parameters
         ----------
         values : dict
             As `to_dict` gives them.
+        class_names : tuple of str, optional
 
         Returns
         -------
@@ -393,7 +398,7 @@ class OutOfBag(VoteStatistics):
         if len(predictions) != len(labels) or largest >= classes:
             raise ValueError("the out-of-bag labels, votes and predictions do not fit together")
         rows = tuple(DisputedRow.from_dict(row) for row in values["disputedRows"])
-        return cls(labels, votes, predictions, classes, rows)
+        return cls(labels, votes, predictions, classes, rows, class_names)
 
 
 def credit(tally: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -156,14 +156,19 @@ def test_to_dataframe_spreads_over_partitions(spark, mnist):
     ("x", "y", "message"),
     [
         pytest.param(np.zeros((3, 2)), [0, 1], r"y has shape \(2,\) where x has 3 rows", id="fewer labels than rows"),
-        pytest.param(np.zeros((3, 2)), np.eye(3), r"y has shape \(3, 3\) .* pass numpy\.argmax\(y, axis=1\)", id="one-hot"),
+        pytest.param(
+            np.zeros((3, 2)), np.eye(3), r"y has shape \(3, 3\) .* pass numpy\.argmax\(y, axis=1\)", id="one-hot"
+        ),
         pytest.param(
             np.zeros((3, 2)), [[[0]], [[1]], [[2]]], r"y has shape \(3, 1, 1\)", id="labels of three dimensions"
         ),
         pytest.param(np.zeros((2, 2)), [0, 0.5], "whole numbers", id="half a label"),
         pytest.param(np.zeros((2, 2)), [0, np.nan], "whole numbers", id="NaN as a label"),
         pytest.param(
-            np.zeros((2, 2)), ["a", "b"], r"y holds text .* classes, y = numpy\.unique\(y, return_inverse=True\)", id="text"
+            np.zeros((2, 2)),
+            ["a", "b"],
+            r"y holds text .* classes, y = numpy\.unique\(y, return_inverse=True\)",
+            id="text",
         ),
         pytest.param(np.zeros((2, 2)), [0, 1 << 31], "32 bits", id="a label of 33 bits"),
         pytest.param(np.zeros(3), [0, 1, 2], "x has shape", id="one dimension"),

@@ -49,7 +49,7 @@ class ClassicEngine(Engine):
         return HadoopFiles(self._spark)
 
     def quieten(self) -> None:
-        self._context.setLogLevel("ERROR")
+        self._context.setLogLevel("OFF")
 
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         # One broadcast per member fits the driver's heap, and workers load one member at a time.

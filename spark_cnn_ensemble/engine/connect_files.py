@@ -11,6 +11,7 @@ from pyspark.ml.connect.readwrite import RemoteMLWriter
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.engine.interface import Entry, Files
 from spark_cnn_ensemble.engine.paths import path_exists
 
@@ -19,32 +20,43 @@ class ConnectFiles(Files):
     """See `Files`. Data sources do not show files whose names begin with an underscore or a dot."""
 
     def exists(self, path: str) -> bool:
-        try:
-            _ = self._binary_files(path).schema  # Spark looks for the path while it analyses the plan
-        except AnalysisException as error:
-            if error.getCondition() != "PATH_NOT_FOUND":
-                raise
-            return False
-        return True
+        with in_a_sentence():
+            try:
+                _ = self._binary_files(path).schema  # Spark looks for the path while it analyses the plan
+            except AnalysisException as error:
+                if error.getCondition() != "PATH_NOT_FOUND":
+                    raise
+                return False
+            return True
 
     def matches(self, pattern: str) -> list[Entry]:
         if not self.exists(pattern):
             return []
-        found = self._binary_files(pattern).select("path", F.col("modificationTime").cast("double")).collect()
+        with in_a_sentence():
+            found = self._binary_files(pattern).select("path", F.col("modificationTime").cast("double")).collect()
         # What has only files that are not shown is there, too.
         return [Entry(path, modified) for path, modified in found] or [Entry(pattern, math.inf)]
 
     def _binary_files(self, path: str) -> DataFrame:
         return self._spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
 
+    def check_writable(self, path: str) -> None:
+        # Makes the folders above `path`, which stay.
+        probe = f"{path}.writable-{uuid.uuid4().hex[:12]}"
+        with in_a_sentence():
+            self._spark.range(0).write.parquet(probe)
+        self.delete(probe)
+
     def add(self, folder: str, name: str, line: str) -> bool:
-        one = self._spark.createDataFrame([(line,)], "value string").coalesce(1)
-        one.write.mode("append").text(folder)
-        return True
+        with in_a_sentence():
+            one = self._spark.createDataFrame([(line,)], "value string").coalesce(1)
+            one.write.mode("append").text(folder)
+            return True
 
     def delete(self, path: str) -> None:
         # Spark's own writers delete in this way, before they overwrite.
-        RemoteMLWriter.handleOverwrite(path, True)
+        with in_a_sentence():
+            RemoteMLWriter.handleOverwrite(path, True)
 
     def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
         # A server cannot rename. Of two copies that are written one after the other, one is always whole.

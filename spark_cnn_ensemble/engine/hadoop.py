@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 
+from spark_cnn_ensemble.engine.errors import reason
+from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.engine.interface import Entry, Files
 from spark_cnn_ensemble.engine.paths import path_exists
 
@@ -26,31 +30,55 @@ class HadoopFiles(Files):
         return hadoop_path.getFileSystem(self._configuration), hadoop_path
 
     def exists(self, path: str) -> bool:
-        filesystem, target = self._path(path)
-        return bool(filesystem.exists(target))
+        with in_a_sentence():
+            filesystem, target = self._path(path)
+            return bool(filesystem.exists(target))
 
     def matches(self, pattern: str) -> list[Entry]:
-        filesystem, target = self._path(pattern)
-        found = filesystem.globStatus(target) or []
-        return [Entry(one.getPath().toString(), one.getModificationTime() / 1000) for one in found]
+        with in_a_sentence():
+            filesystem, target = self._path(pattern)
+            found = filesystem.globStatus(target) or []
+            return [Entry(one.getPath().toString(), one.getModificationTime() / 1000) for one in found]
+
+    def check_writable(self, path: str) -> None:
+        with in_a_sentence():
+            filesystem, folder = self._path(path)
+            while (folder := folder.getParent()) is not None and not filesystem.exists(folder):
+                pass
+            if folder is None:
+                return
+            if not filesystem.getFileStatus(folder).isDirectory():
+                raise OSError(f"{folder.toUri().getPath()} is a file, so that nothing can be written below it.")
+            probe = self._jvm.org.apache.hadoop.fs.Path(folder, f".{uuid.uuid4().hex}")
+            try:
+                filesystem.create(probe, False).close()
+                filesystem.delete(probe, False)
+            except Py4JError as error:
+                why = reason(error).removeprefix(str(probe.toUri().getPath())).strip(" ()")
+                raise OSError(
+                    f"Nothing can be written to {folder.toUri().getPath()} ({why}); check its permissions, or "
+                    "choose another folder."
+                ) from None
 
     def add(self, folder: str, name: str, line: str) -> bool:
         path, unfinished = f"{folder}/{name}", f"{folder}/.{name}.{uuid.uuid4().hex}"
-        filesystem, source = self._path(unfinished)
-        stream = filesystem.create(source, False)
-        try:
-            stream.write(bytearray(f"{line}\n".encode()))
-        finally:
-            stream.close()
-        # The look is for filesystems whose rename replaces a file.
-        if not self.exists(path) and filesystem.rename(source, self._path(path)[1]):
-            return True
-        filesystem.delete(source, False)
-        return False
+        with in_a_sentence():
+            filesystem, source = self._path(unfinished)
+            stream = filesystem.create(source, False)
+            try:
+                stream.write(bytearray(f"{line}\n".encode()))
+            finally:
+                stream.close()
+            # The look is for filesystems whose rename replaces a file.
+            if not self.exists(path) and filesystem.rename(source, self._path(path)[1]):
+                return True
+            filesystem.delete(source, False)
+            return False
 
     def delete(self, path: str) -> None:
-        filesystem, target = self._path(path)
-        filesystem.delete(target, True)
+        with in_a_sentence():
+            filesystem, target = self._path(path)
+            filesystem.delete(target, True)
 
     def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
         mark = uuid.uuid4().hex[:12]
@@ -70,11 +98,13 @@ class HadoopFiles(Files):
                 raise
             self.delete(replaced)
         except BaseException:
-            self.delete(unfinished)
+            with suppress(OSError):  # the first error says more
+                self.delete(unfinished)
             raise
 
     def _rename(self, source: str, target: str) -> None:
-        filesystem, old = self._path(source)
-        # Some filesystems would move the folder into one that is there.
-        if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
-            raise OSError(f"Could not rename {source} to {target}.")
+        with in_a_sentence():
+            filesystem, old = self._path(source)
+            # Some filesystems would move the folder into one that is there.
+            if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
+                raise OSError(f"Could not rename {source} to {target}.")

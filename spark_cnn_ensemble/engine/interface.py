@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -31,25 +32,23 @@ class Entry(NamedTuple):
 
 
 class Files(ABC):
-    """Files and folders on any filesystem that Spark can reach."""
+    """Files and folders on any filesystem that Spark can reach.
+
+    Every method raises OSError with one sentence if the filesystem has no jar, cannot be reached or refuses.
+    """
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
 
     def lines(self, folder: str) -> list[Entry]:
-        """The lines of the text files in a folder, in no order.
-
-        Raises
-        ------
-        PySparkException
-            There is no such folder, or a file cannot be read.
-        """
-        rows = self._spark.read.text(folder).select(
-            "value",
-            F.col("_metadata.file_path"),
-            F.col("_metadata.file_modification_time").cast("double"),
-        )
-        return [Entry(path, modified, text) for text, path, modified in rows.collect()]
+        """The lines of the text files in a folder, in no order."""
+        with in_a_sentence():
+            rows = self._spark.read.text(folder).select(
+                "value",
+                F.col("_metadata.file_path"),
+                F.col("_metadata.file_modification_time").cast("double"),
+            )
+            return [Entry(path, modified, text) for text, path, modified in rows.collect()]
 
     @abstractmethod
     def exists(self, path: str) -> bool:
@@ -58,6 +57,16 @@ class Files(ABC):
     @abstractmethod
     def matches(self, pattern: str) -> list[Entry]:
         """The files and folders that match a pattern, such as folder/name=*."""
+
+    @abstractmethod
+    def check_writable(self, path: str) -> None:
+        """Refuse a path at which no file or folder can be made.
+
+        Raises
+        ------
+        OSError
+            A folder above `path` is a file, or nothing can be written to it.
+        """
 
     @abstractmethod
     def add(self, folder: str, name: str, line: str) -> bool:
@@ -152,7 +161,7 @@ class Engine(ABC):
 
     @abstractmethod
     def quieten(self) -> None:
-        """Log errors only."""
+        """Log nothing; errors arrive as exceptions."""
 
     @abstractmethod
     def share(self, weights: Sequence[bytes]) -> WeightsOf:

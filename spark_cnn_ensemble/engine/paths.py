@@ -1,6 +1,33 @@
-"""What is refused about paths: patterns, and paths that are taken."""
+"""Paths as text, and what is refused about them: patterns, and paths that are taken."""
 
 from __future__ import annotations
+
+import os
+import re
+from pathlib import PurePath
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
+
+
+def path_text(path: str | os.PathLike[str]) -> str:
+    """A path as text, from a str or a pathlib.Path.
+
+    Raises
+    ------
+    TypeError
+        It is neither.
+    ValueError
+        A pathlib.Path was made from a URI. It has one slash after the scheme, so that it leads to another place.
+    """
+    text = os.fspath(path)
+    if not isinstance(text, str):
+        raise TypeError(f"A path must be a str or a pathlib.Path. Got {path!r} instead.")
+    if isinstance(path, PurePath) and (scheme := _SCHEME.match(text)):
+        raise ValueError(
+            f"{path!r} was a URI before pathlib removed a slash; pass it as a str, such as "
+            f"'{scheme[1]}://{text[scheme.end() :]}'."
+        )
+    return text
 
 
 def refuse_pattern(path: str, name: str) -> None:

@@ -20,7 +20,6 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.engine.errors import reason
 from spark_cnn_ensemble.engine.paths import refuse_pattern
 from spark_cnn_ensemble.engine.shared_weights import SMALL_ROW_GROUPS, collect_weights
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
@@ -62,6 +61,8 @@ class Checkpoint:
 
     Raises
     ------
+    OSError
+        Nothing can be written to the folder, or Spark has no jar for its filesystem.
     ValueError
         The folder holds members of another fit, or Spark would read its path as a pattern.
     """
@@ -73,20 +74,19 @@ class Checkpoint:
         self._attempt = f"a-{uuid.uuid4().hex}"
         identity = json.loads(json.dumps({"formatVersion": FORMAT_VERSION, **identity}))
         files, folder = engine_of(spark).files, f"{self._path}/fit"
-        if files.exists(f"{self._path}/_fit.json"):
+        try:
+            old = files.exists(f"{self._path}/_fit.json")
+            lines = files.lines(folder) if files.exists(folder) else []
+            if not lines and not old:
+                files.add(folder, "fit.json", json.dumps(identity, sort_keys=True))
+                lines = files.lines(folder)
+        except OSError as error:
+            raise OSError(f"checkpointDir '{path}' cannot be used: {error}") from None
+        if old:
             raise ValueError(
                 f"checkpointDir '{path}' was written by version 0.1 of spark_cnn_ensemble, whose members are not "
                 "resumed; set another folder, or delete this one."
             )
-        try:
-            lines = files.lines(folder) if files.exists(folder) else []
-            if not lines:
-                files.add(folder, "fit.json", json.dumps(identity, sort_keys=True))
-                lines = files.lines(folder)
-        except Exception as error:  # filesystems and damaged files make Spark and Java raise many kinds
-            raise ValueError(
-                f"checkpointDir '{path}' cannot be used ({reason(error)}); set another folder, or delete this one."
-            ) from None
         # Fits that begin at once may each have added a file, where an engine cannot prevent it.
         for line in lines:
             self._check_identity(line.text, identity)

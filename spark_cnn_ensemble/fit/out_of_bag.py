@@ -75,4 +75,5 @@ def vote_on_sample(
         predictions=np.array([row["prediction"] for row in voted], np.int64),
         numClasses=ensemble.num_classes,
         disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),
+        classNames=ensemble.class_names,
     )

@@ -49,9 +49,9 @@ def jobs_started(spark):
         context.setLocalProperty("spark.jobGroup.id", None)
 
 
-def refused_before_any_job(spark, call, *args):
+def refused_before_any_job(spark, call, *args, kind=ValueError):
     """The sentence with which `call` is refused, after a check that it started no job."""
     with jobs_started(spark) as ids:
-        text = refused(call, *args)
+        text = refused(call, *args, kind=kind)
     assert not ids
     return text

@@ -31,7 +31,14 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.rows.columns import count_classes, features_of, infer_shape, label_values
+from spark_cnn_ensemble.rows.columns import (
+    count_classes,
+    features_of,
+    infer_shape,
+    label_values,
+    one_class_in_metadata,
+    one_label,
+)
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -209,6 +216,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
             training(bagged, plans, draw.num_members, checkpoint, progress) as all_trained,
         ):
+            counted = observation.get
+            self._check_classes(all_trained[0], counted["rows"], class_names, checkpoint)
             for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
                 classifier._check_sound(trained)
                 ensemble = _ensemble(plan, trained, class_names)
@@ -218,7 +227,6 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
                     votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, sample_rows, soft)
                 fitted.append((ensemble, trained, votes))
 
-        counted = observation.get
         self._warn_of_shared_keys(counted)
         seconds = round(time.perf_counter() - started, 3)
         models = []
@@ -246,6 +254,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """
         _, class_names, num_classes = label_values(dataset, self.getLabelCol())
         num_classes = optional(self, "numClasses") or num_classes
+        if num_classes == 1:
+            raise ValueError(one_class_in_metadata(self.getLabelCol(), class_names))
         shape = tuple(optional(self, "inputShape") or infer_shape(dataset, self.getFeaturesCol()))
         columns = TrainingColumns.of(
             dataset,
@@ -254,7 +264,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
         )
         if num_classes is None:
-            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips)
+            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips, columns.validates)
         named = tuple(class_names) if class_names and len(class_names) == num_classes else None
         return columns, num_classes, named
 
@@ -345,6 +355,19 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         # Memory limit and divergence handling do not affect finished members.
         del identity["rules"]["memory_limit"], identity["keep_diverged"]
         return Checkpoint(spark, self.getCheckpointDir(), identity)
+
+    def _check_classes(
+        self, trained: Trained, rows: int, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None
+    ) -> None:
+        """Refuse members that were all trained on one class alone; a checkpoint then gives up what it has of them."""
+        counts = [report["classCounts"] for report in trained.reports.values()]
+        seen = [label for label, in_bags in enumerate(zip(*counts, strict=True)) if any(in_bags)]
+        if len(seen) > 1:
+            return
+        if checkpoint is not None:
+            checkpoint.discard()
+        name = class_names[seen[0]] if class_names else None
+        raise ValueError(one_label(rows, self.getLabelCol(), seen[0], name))
 
     def _check_sound(self, trained: Trained) -> None:
         fewest = optional(self, "minMembers")

@@ -35,7 +35,7 @@ class MemberSummary:
     validationRows : int
         Rows that it validated on.
     classCounts : tuple of int
-        Rows of each class in its bag.
+        Rows of each class in its bag, those of weight 0 left out.
     seconds : float
         Wall time of its training, without the wait for its rows.
     history : dict of str to tuple of float

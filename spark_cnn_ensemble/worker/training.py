@@ -104,7 +104,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "examples": int(bag.training.copies.sum()),
         "validationRows": len(bag.validation),
         "skippedRows": bag.skipped,
-        "classCounts": np.bincount(bag.training.labels, minlength=plan.architecture.num_classes).tolist(),
+        "classCounts": _class_counts(bag.training, plan.architecture.num_classes),
         "fingerprint": bag.fingerprint,
         "spilled": bag.spilled,
         "retries": attempt,
@@ -120,6 +120,12 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
     parts = split_weights(data) or [b""]
     reports = [json.dumps(report), *[None] * (len(parts) - 1)]
     return _table(bag.member, len(parts), part=range(len(parts)), bytes=parts, report=reports)
+
+
+def _class_counts(examples: Examples, classes: int) -> list[int]:
+    """Rows of each class, those of weight 0 left out, as nothing is learned from them."""
+    learned = slice(None) if examples.weights is None else examples.weights > 0
+    return np.bincount(examples.labels[learned], minlength=classes).tolist()
 
 
 def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:

@@ -221,10 +221,17 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
                 classifier._check_sound(trained)
                 ensemble = _ensemble(plan, trained, class_names)
-                soft = classifier.getVotingStrategy() == "soft"
                 votes = None
                 if sample_rows:
-                    votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, sample_rows, soft)
+                    votes = vote_on_sample(
+                        trained.sample,
+                        ensemble,
+                        trained.sound,
+                        draw,
+                        sample_rows,
+                        soft=classifier.getVotingStrategy() == "soft",
+                        thresholds=tuple(optional(classifier, "thresholds") or ()) or None,
+                    )
                 fitted.append((ensemble, trained, votes))
 
         self._warn_of_shared_keys(counted)

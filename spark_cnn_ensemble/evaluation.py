@@ -130,4 +130,4 @@ class CNNEnsembleEvaluation(VoteStatistics):
     def agreement(self) -> pd.DataFrame:
         members = len(self.memberRight)
         votes = np.arange(members + 1)
-        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})[1:]
+        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})

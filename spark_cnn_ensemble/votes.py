@@ -143,7 +143,8 @@ class VoteStatistics(ABC):
     def agreement(self) -> pd.DataFrame:
         """Number of rows by the share of votes for the predicted class.
 
-        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right.
+        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right. The share
+        is 0 where no member voted for the predicted class, which soft voting and thresholds allow.
         """
 
     @property
@@ -183,7 +184,7 @@ class VoteStatistics(ABC):
         falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
         rows, right = falling["rows"].cumsum(), falling["right"].cumsum()
         return pd.DataFrame(
-            {"minimumShare": falling["share"], "coverage": rows / rows.iloc[-1], "accuracy": right / rows}
+            {"minimumShare": falling["share"], "coverage": rows / self.rows, "accuracy": right / rows}
         ).reset_index(drop=True)
 
 
@@ -277,8 +278,9 @@ class OutOfBag(VoteStatistics):
         """Accuracy of the vote by the number of members.
 
         Columns size, accuracy, low and high (95 % interval), rows. The mean over random orders of the members. For each
-        size, that many of a row's out-of-bag members vote, and rows with fewer are left out. A tie among t classes
-        counts 1/t if the label is one of them.
+        size, that many of a row's out-of-bag members vote, and rows with fewer are left out. They vote by majority,
+        whatever votingStrategy and thresholds are; a tie among t classes counts 1/t if the label is one of them, so two
+        members vote as well as one.
         """
         rows, members = self.votes.shape
         right, count = np.zeros(members + 1), np.zeros(members + 1)

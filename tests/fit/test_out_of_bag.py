@@ -88,6 +88,13 @@ def test_members_are_the_same_with_and_without_a_sample(train):
     assert weights_of(with_sample) == weights_of(classifier.fit(train))
 
 
+def test_out_of_bag_votes_are_decided_by_the_thresholds(train):
+    thresholds = [1e-9] + [1.0] * 9
+    votes = small(thresholds=thresholds, votingStrategy="soft", oobSampleSize=100).fit(train).summary.outOfBag
+    assert votes.predictions.tolist() == [0] * 100
+    assert votes.agreement["rows"].sum() == votes.rows
+
+
 def overlap(one, other):
     """Whether two intervals overlap."""
     return one[0] < other[1] and other[0] < one[1]

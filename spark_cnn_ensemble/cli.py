@@ -29,6 +29,7 @@ from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.persistence import check_target, write_whole
 from spark_cnn_ensemble.progress import TaskProgress
+from spark_cnn_ensemble.report_sentences import voters
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.worker.refusal import refusal_in
@@ -322,18 +323,24 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
     if votes is None or not votes.rows:
         return ""
     low, high = votes.accuracyInterval
-    return f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows).\n"
+    return (
+        f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows). "
+        f"{voters(votes)}\n"
+    )
 
 
 def member_table(summary: CNNEnsembleTrainingSummary) -> str:
-    """One line per member: rows, epochs, seconds, and the accuracies of its last epoch."""
-    lines = ["member     rows  epochs  seconds  training accuracy  validation accuracy"]
+    """One line per member: rows, epochs, seconds, and the accuracies of the epoch whose weights it has."""
+    stopped = any(member.keptEpoch < member.epochs for member in summary.members)
+    kept_head = "  epoch kept" if stopped else ""
+    lines = [f"member     rows  epochs{kept_head}  seconds  training accuracy  validation accuracy"]
     for member in summary.members:
-        validation = member.history.get("val_accuracy")
-        shown = f"{validation[-1]:.2%}" if validation else "-"
+        measured = member.kept
+        shown = f"{measured['val_accuracy']:.2%}" if "val_accuracy" in measured else "-"
         lines.append(
-            f"{member.member:6d} {member.rows:8,d} {member.epochs:7d} {member.seconds:8.1f} "
-            f"{member.history['accuracy'][-1]:18.2%} {shown:>20}"
+            f"{member.member:6d} {member.rows:8,d} {member.epochs:7d}{f'{member.keptEpoch:12d}' if stopped else ''} "
+            f"{member.seconds:8.1f} "
+            f"{measured['accuracy']:18.2%} {shown:>20}"
         )
     return "\n".join(lines)
 

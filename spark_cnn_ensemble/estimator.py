@@ -31,14 +31,8 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.rows.columns import (
-    count_classes,
-    features_of,
-    infer_shape,
-    label_values,
-    one_class_in_metadata,
-    one_label,
-)
+from spark_cnn_ensemble.rows.classes import count_classes, one_class_in_metadata, one_label
+from spark_cnn_ensemble.rows.columns import features_of, infer_shape, label_values
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -131,6 +125,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         learningRate: float = 1e-3,
         learningRateSchedule: str = "linear",
         optimizer: str = "adam",
+        classWeighting: str = "none",
         randomShift: int = 0,
         randomFlip: bool = False,
         earlyStoppingPatience: int = 0,
@@ -342,6 +337,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             learning_rate=self.getLearningRate(),
             learning_rate_schedule=self.getLearningRateSchedule(),
             optimizer=self.getOptimizer(),
+            class_weighting=self.getClassWeighting(),
             random_shift=self.getRandomShift(),
             random_flip=self.getRandomFlip(),
             early_stopping_patience=self.getEarlyStoppingPatience(),
@@ -527,6 +523,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def setOptimizer(self, value: str) -> CNNEnsembleClassifier:
         """Sets the value of optimizer."""
         return self._set(optimizer=value)
+
+    def setClassWeighting(self, value: str) -> CNNEnsembleClassifier:
+        """Sets the value of classWeighting."""
+        return self._set(classWeighting=value)
 
     def setRandomShift(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of randomShift."""

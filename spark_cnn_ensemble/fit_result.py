@@ -45,6 +45,9 @@ class MemberSummary:
         Attempts of its task that failed before the one that trained it.
     spilled : bool
         Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
+    keptEpoch : int
+        The epoch, from 1, whose weights it has: the best one if earlyStoppingPatience is set, else the last. 0 is read
+        as the last.
 
     Examples
     --------
@@ -62,6 +65,16 @@ class MemberSummary:
     history: dict[str, tuple[float, ...]]
     retries: int = 0
     spilled: bool = False
+    keptEpoch: int = 0  # what version 0.1.0 saved does not have it
+
+    def __post_init__(self) -> None:
+        if not self.keptEpoch:
+            object.__setattr__(self, "keptEpoch", self.epochs)
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The measures of `history` in the epoch whose weights it has."""
+        return {name: curve[self.keptEpoch - 1] for name, curve in self.history.items()}
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -126,8 +139,8 @@ class FitResult:
 
     @property
     def accuracy(self) -> float:
-        """Training accuracy in a member's last epoch, 0 to 1, the mean over the members."""
-        return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
+        """Training accuracy in the epoch whose weights a member has, 0 to 1, the mean over the members."""
+        return float(np.mean([member.kept["accuracy"] for member in self.members]))
 
     @property
     def epochTable(self) -> pd.DataFrame:
@@ -145,16 +158,15 @@ class FitResult:
     def memberTable(self) -> pd.DataFrame:
         """One row per member, indexed by member.
 
-        Columns rows, examples, validationRows, epochs, seconds, retries, spilled, the measures of the last epoch (loss,
-        accuracy, and val_loss and val_accuracy if there were validation rows), and oobAccuracy, the member's accuracy
-        on the out-of-bag sample if there is one.
+        Columns rows, examples, validationRows, epochs, keptEpoch, seconds, retries, spilled, the measures of the epoch
+        whose weights the member has (loss, accuracy, and val_loss and val_accuracy if there were validation rows), and
+        oobAccuracy, the member's accuracy on the out-of-bag sample if there is one.
         """
-        last = self.epochTable.groupby("member").last().drop(columns="epoch")
-        columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
+        columns = ("rows", "examples", "validationRows", "epochs", "keptEpoch", "seconds", "retries", "spilled")
         table = pd.DataFrame(
-            [{name: getattr(member, name) for name in columns} for member in self.members],
+            [{**{name: getattr(member, name) for name in columns}, **member.kept} for member in self.members],
             pd.Index([member.member for member in self.members], name="member"),
-        ).join(last)
+        )
         if self.outOfBag is not None:
             table["oobAccuracy"] = self.outOfBag.memberAccuracies
         return table
@@ -182,6 +194,10 @@ class FitResult:
             low, high = self.outOfBag.accuracyInterval
             pairs += [
                 ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
+                (
+                    "members that vote on an out-of-bag row",
+                    f"{self.outOfBag.votersPerRow:.1f} of {len(self.members)} on average",
+                ),
                 ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
                 ("rows of the sample that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
             ]
@@ -254,6 +270,7 @@ def check_member(member: dict[str, Any], classes: int) -> None:
         raise ValueError("history has no epochs, or an unknown measure")
     for name in {"accuracy", *history}:
         check_each((int, float), name, history[name], epochs)
+    check_int("keptEpoch", member.get("keptEpoch", 0), 0, epochs + 1)
 
 
 def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None:

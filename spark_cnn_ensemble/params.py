@@ -229,6 +229,16 @@ class HasOptimization(Params):
         allowed=one_of(OPTIMIZERS),
         decides_bags=False,
     )
+    classWeighting: Declared[str] = Declared(
+        "classWeighting",
+        "weight of a row's loss by its class: 'none', or 'balanced', rows / (classes * rows of its class) in the "
+        "member's bag, copies and the classes in it counted, so that each class weighs the same; row weights multiply "
+        "it, and validation rows are balanced among themselves.",
+        TypeConverters.toString,
+        default="none",
+        allowed=one_of(("none", "balanced")),
+        decides_bags=False,
+    )
     randomShift: Declared[int] = Declared(
         "randomShift",
         "augmentation: each image is shifted by up to this many pixels in each direction, at random in each "
@@ -282,6 +292,10 @@ class HasOptimization(Params):
     def getOptimizer(self) -> str:
         """Gets the value of optimizer or its default value."""
         return self.getOrDefault(self.optimizer)
+
+    def getClassWeighting(self) -> str:
+        """Gets the value of classWeighting or its default value."""
+        return self.getOrDefault(self.classWeighting)
 
     def getRandomShift(self) -> int:
         """Gets the value of randomShift or its default value."""

@@ -86,6 +86,7 @@ _COLUMNS: dict[str, tuple[str, str, Any]] = {
     "val_loss": ("validation loss", "{:.4f}", None),
     "loss": ("training loss", "{:.4f}", None),
     "epochs": ("epochs", "{:.0f}", None),
+    "keptEpoch": ("epoch kept", "{:.0f}", None),
     "seconds": ("seconds", "{:.1f}", None),
     "rows": ("rows", "{:,.0f}", None),
     "examples": ("rows with repeats", "{:,.0f}", None),
@@ -178,6 +179,8 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 def _members(summary: FitResult) -> str:
     table = summary.memberTable
+    if (table["keptEpoch"] == table["epochs"]).all():
+        table = table.drop(columns="keptEpoch")
     shown = [name for name, (_, _, usual) in _COLUMNS.items() if name in table and not (table[name] == usual).all()]
     head = "".join(f'<th scope="col">{title}</th>' for title in ("member", *(_COLUMNS[name][0] for name in shown)))
     rows = "".join(
@@ -212,7 +215,8 @@ def _training(summary: FitResult) -> str:
             (
                 functools.partial(plots.learning_curves, summary, "accuracy"),
                 "Accuracy by epoch.",
-                "Measured while training. The dotted line is the out-of-bag accuracy of the vote, if it was estimated.",
+                "Measured while training. The dotted line is the out-of-bag accuracy of the vote, if it was estimated: "
+                "of the few members that vote on such a row, so the vote of all may be better.",
             ),
         ]
     )
@@ -231,7 +235,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
             (
                 functools.partial(plots.accuracy_by_size, votes),
                 "Accuracy by number of members.",
-                "Where the curve is flat, more members do not help.",
+                "A curve that is flat past five members or so has levelled off. Two vote about as well as one.",
             ),
             (
                 functools.partial(plots.coverage, votes),

@@ -193,7 +193,8 @@ class OutOfBag(VoteStatistics):
     """The out-of-bag votes: on a sample of the training rows, each row voted on by the members that left it out.
 
     They estimate accuracy on new rows without held-out data [1]_. Fewer members vote on a row than in the whole
-    ensemble, so the accuracy is, if anything, pessimistic. ``model.summary.outOfBag`` gives them.
+    ensemble (see `votersPerRow`), so the accuracy is pessimistic, and its interval need not hold the accuracy of the
+    whole ensemble. ``model.summary.outOfBag`` gives them.
 
     Attributes
     ----------
@@ -237,6 +238,7 @@ class OutOfBag(VoteStatistics):
         low, high = self.accuracyInterval
         return (
             f"{type(self).__name__}(rows={self.rows}, rowsWithoutMember={self.rowsWithoutMember}, "
+            f"votersPerRow={self.votersPerRow:.1f} of {self.votes.shape[1]}, "
             f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}])"
         )
 
@@ -249,6 +251,17 @@ class OutOfBag(VoteStatistics):
     def rowsWithoutMember(self) -> int:
         """Number of rows of the sample that every member trained on, so that no member votes on them."""
         return int((self.predictions < 0).sum())
+
+    @property
+    def votersPerRow(self) -> float:
+        """Mean number of members that vote on a row; NaN if no member votes on any."""
+        voters = (self.votes >= 0).sum(axis=1)
+        return float(voters[voters > 0].mean()) if voters.any() else math.nan
+
+    @property
+    def accuracyInterval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy of votes of `votersPerRow` members on other rows (Wilson's score interval)."""
+        return super().accuracyInterval
 
     @cached_property
     def confusionMatrix(self) -> np.ndarray:

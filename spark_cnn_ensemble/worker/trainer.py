@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,8 @@ class Trainer:
         history : dict of str to list of float
             Per epoch: loss and accuracy; val_loss and val_accuracy if there are validation rows.
         """
+        if plan.class_weighting == "balanced":
+            bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
         seed = plan.member_seed(bag.member)
         self._reset(seed, bag.training)
         rng = np.random.default_rng(seed)
@@ -194,6 +197,13 @@ class Trainer:
         }[self.program.learning_rate_schedule]()
 
 
+def kept_epoch(history: dict[str, list[float]], plan: TrainingPlan) -> int:
+    """The epoch, from 1, whose weights a member has: the first with the lowest validation loss if it may stop early."""
+    if plan.early_stopping_patience and "val_loss" in history:
+        return int(np.argmin(history["val_loss"])) + 1
+    return len(history["loss"])
+
+
 def _diverged(member: int, what: str, epoch: int) -> str:
     return (
         f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate, or set standardization=True if the "
@@ -215,6 +225,18 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
     for begin in range(0, len(order), step):
         index = order[begin : begin + step]
         yield examples.gather(index), examples.labels[index], weights[index]
+
+
+def _balanced(examples: Examples) -> Examples:
+    """The rows with weights by which each class weighs the same, on top of those that they have.
+
+    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), each copy counted.
+    """
+    copies = np.maximum(examples.copies, 1)  # a row that validates has no copy
+    counts = np.bincount(examples.labels, copies)
+    factors = (copies.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)))[examples.labels]
+    weights = factors if examples.weights is None else factors * examples.weights
+    return replace(examples, weights=weights.astype(np.float32))
 
 
 def _rows_at_once(images: np.ndarray, batch_size: int) -> int:

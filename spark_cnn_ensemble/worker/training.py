@@ -17,7 +17,7 @@ import pandas as pd
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
-from spark_cnn_ensemble.worker.trainer import trainer_of
+from spark_cnn_ensemble.worker.trainer import kept_epoch, trainer_of
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
@@ -68,11 +68,17 @@ def train_members(
     table = train_member(bag, plan, task.attemptNumber())
     if report is not None:
         outcome = json.loads(table["report"].iloc[0])
-        accuracy = math.nan if "failure" in outcome else outcome["history"]["accuracy"][-1]
+        accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
         report([((index, member), accuracy)])
     yield table.assign(plan=np.int32(index))
     if not index:  # all plans have the same bags, and so the same sample
         yield from sample_tables(bag)
+
+
+def reported_accuracy(report: dict[str, Any]) -> float:
+    """The training accuracy in a member's report, of the epoch whose weights it has."""
+    curve = report["history"]["accuracy"]
+    return curve[report.get("keptEpoch", len(curve)) - 1]
 
 
 def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
@@ -110,7 +116,8 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "retries": attempt,
     }
     try:
-        weights, report["history"] = trainer_of(plan.program).train(bag, plan)
+        weights, history = trainer_of(plan.program).train(bag, plan)
+        report.update(history=history, keptEpoch=kept_epoch(history, plan))
         data = pack_weights(weights)
     except Divergence as divergence:
         if not plan.keep_diverged:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -32,6 +33,7 @@ from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report_sentences import voters
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.votes import VoteStatistics, recall_text
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"
@@ -325,24 +327,36 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
     low, high = votes.accuracyInterval
     return (
         f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows). "
-        f"{voters(votes)}\n"
+        f"{voters(votes)}\nOut-of-bag recall of the classes: {recall_text(votes)}.\n"
     )
 
 
 def member_table(summary: CNNEnsembleTrainingSummary) -> str:
-    """One line per member: rows, epochs, seconds, and the accuracies of the epoch whose weights it has."""
+    """One line per member: rows, epochs, seconds, and the accuracies of the epoch whose weights it has.
+
+    Also the classes that it saw, if some member misses one, and that epoch, if some member stopped early.
+    """
     stopped = any(member.keptEpoch < member.epochs for member in summary.members)
-    kept_head = "  epoch kept" if stopped else ""
-    lines = [f"member     rows  epochs{kept_head}  seconds  training accuracy  validation accuracy"]
+    lines = [["member", "rows", "epochs", "seconds", "training accuracy", "validation accuracy"]]
     for member in summary.members:
         measured = member.kept
-        shown = f"{measured['val_accuracy']:.2%}" if "val_accuracy" in measured else "-"
+        validation = f"{measured['val_accuracy']:.2%}" if "val_accuracy" in measured else "-"
+        accuracy = f"{measured['accuracy']:.2%}"
         lines.append(
-            f"{member.member:6d} {member.rows:8,d} {member.epochs:7d}{f'{member.keptEpoch:12d}' if stopped else ''} "
-            f"{member.seconds:8.1f} "
-            f"{measured['accuracy']:18.2%} {shown:>20}"
+            [str(member.member), f"{member.rows:,}", str(member.epochs), f"{member.seconds:.1f}", accuracy, validation]
         )
-    return "\n".join(lines)
+    # Columns that are worth their place in some fits only.
+    if stopped:
+        _insert(lines, 3, "epoch kept", [member.keptEpoch for member in summary.members])
+    if summary.unseenClasses:
+        _insert(lines, 2, "classes", [len(member.classes) for member in summary.members])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+
+def _insert(lines: list[list[str]], place: int, head: str, values: Sequence[int]) -> None:
+    for line, value in zip(lines, [head, *values], strict=True):
+        line.insert(place, str(value))
 
 
 def _load(path: str) -> PipelineModel:
@@ -382,11 +396,22 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation) -> str:
         f"accuracy of {len(members)} members: best {members.max():.2%}, mean {members.mean():.2%}, "
         f"worst {members.min():.2%}"
     )
+    text += f"\nrecall of the classes: {recall_text(evaluation)}"
     if len(evaluation.confusionMatrix) <= 20:
+        text += f"\n{_class_table(evaluation)}"
         width = len(str(evaluation.confusionMatrix.max())) + 1
         matrix = "\n".join("".join(f"{count:{width}d}" for count in row) for row in evaluation.confusionMatrix)
         text += f"\nconfusion matrix (rows: labels, columns: predictions):\n{matrix}"
     return text
+
+
+def _class_table(votes: VoteStatistics) -> str:
+    """One line per class: rows, recall and precision."""
+    lines = [f"{'class':>5} {'rows':>8} {'recall':>8} {'precision':>9}"]
+    for label, rows, recall, precision in votes.classTable.itertuples():
+        shown = ["-" if math.isnan(share) else f"{share:.2%}" for share in (recall, precision)]
+        lines.append(f"{label:5d} {rows:8,d} {shown[0]:>8} {shown[1]:>9}")
+    return "\n".join(lines)
 
 
 def _score(options: argparse.Namespace) -> None:

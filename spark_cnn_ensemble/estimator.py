@@ -132,6 +132,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         precision: str = "float32",
         seed: int = 17,
         oobSampleSize: int = 1000,
+        keepDisputedRows: bool = True,
         maxMemoryInMB: int = 1024,
         checkpointDir: str = "",
         minMembers: int | None = None,
@@ -227,6 +228,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
                         soft=classifier.getVotingStrategy() == "soft",
                         thresholds=tuple(optional(classifier, "thresholds") or ()) or None,
                     )
+                    if not classifier.getKeepDisputedRows():
+                        votes = dataclasses.replace(votes, disputedRows=())
                 fitted.append((ensemble, trained, votes))
 
         self._warn_of_shared_keys(counted)
@@ -246,6 +249,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             model = CNNEnsembleClassificationModel(ensemble, summary)
             model._resetUid(classifier.uid)
             models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
+        _warn_of_unseen_classes(models[0].summary, class_names)
         return models
 
     def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
@@ -552,6 +556,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         """Sets the value of oobSampleSize."""
         return self._set(oobSampleSize=value)
 
+    def setKeepDisputedRows(self, value: bool) -> CNNEnsembleClassifier:
+        """Sets the value of keepDisputedRows."""
+        return self._set(keepDisputedRows=value)
+
     def setMaxMemoryInMB(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of maxMemoryInMB."""
         return self._set(maxMemoryInMB=value)
@@ -575,6 +583,17 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def setMemberPredictionsCol(self, value: str) -> CNNEnsembleClassifier:
         """Sets the value of memberPredictionsCol."""
         return self._set(memberPredictionsCol=value)
+
+
+def _warn_of_unseen_classes(summary: CNNEnsembleTrainingSummary, class_names: tuple[str, ...] | None) -> None:
+    unseen = summary.unseen_text(class_names)
+    if unseen:
+        warnings.warn(
+            f"Some members never saw a class that others saw, and hardly ever vote for it ({unseen}); set fewer members "
+            "(numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and subsamplingRate), or repeat "
+            "the rows of rare classes as docs/guide/choosing.md shows.",
+            stacklevel=2,
+        )
 
 
 def _ensemble(plan: TrainingPlan, trained: Trained, class_names: tuple[str, ...] | None) -> Ensemble:

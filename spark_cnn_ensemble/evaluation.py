@@ -98,7 +98,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
         members = self.memberAccuracies
         return (
             f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
-            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
+            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f}{self._lowest_recall()})"
         )
 
     @property

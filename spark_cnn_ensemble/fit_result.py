@@ -7,6 +7,7 @@ Called by the estimator, which fills the record, and by `model`, which saves and
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -15,9 +16,12 @@ import numpy as np
 import pandas as pd
 
 from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list
-from spark_cnn_ensemble.votes import OutOfBag
+from spark_cnn_ensemble.votes import OutOfBag, recall_text
 
 R = TypeVar("R", bound="FitResult")
+
+_MEMBER_COLUMNS = ("rows", "examples", "validationRows", "classes", "epochs", "keptEpoch", "seconds", "retries", "spilled")
+_MOST_NAMED_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,28 @@ class FitResult:
         return float(np.mean([member.kept["accuracy"] for member in self.members]))
 
     @property
+    def unseenClasses(self) -> dict[int, tuple[int, ...]]:
+        """By member, the classes that other members saw and it did not; members without such a class are left out."""
+        seen = {label for member in self.members for label in member.classes}
+        unseen = {member.member: tuple(sorted(seen.difference(member.classes))) for member in self.members}
+        return {member: classes for member, classes in unseen.items() if classes}
+
+    def unseen_text(self, class_names: Sequence[str] | None = None) -> str:
+        """Which classes how many members never saw, in words; empty if each saw every class that others saw."""
+        unseen = self.unseenClasses
+        if not unseen:
+            return ""
+        members = Counter(label for classes in unseen.values() for label in classes)
+        names = [
+            f"class {label if class_names is None else repr(str(class_names[label]))} "
+            f"({count} member{'' if count == 1 else 's'})"
+            for label, count in members.most_common(_MOST_NAMED_CLASSES)
+        ]
+        if len(members) > len(names):
+            names.append(f"{len(members) - len(names)} more classes")
+        return f"{len(unseen)} of {len(self.members)}: {', '.join(names)}"
+
+    @property
     def epochTable(self) -> pd.DataFrame:
         """One row per member and epoch.
 
@@ -158,13 +184,16 @@ class FitResult:
     def memberTable(self) -> pd.DataFrame:
         """One row per member, indexed by member.
 
-        Columns rows, examples, validationRows, epochs, keptEpoch, seconds, retries, spilled, the measures of the epoch
-        whose weights the member has (loss, accuracy, and val_loss and val_accuracy if there were validation rows), and
-        oobAccuracy, the member's accuracy on the out-of-bag sample if there is one.
+        Columns rows, examples, validationRows, classes (the number of classes in its bag), epochs, keptEpoch, seconds,
+        retries, spilled, the measures of the epoch whose weights the member has (loss, accuracy, and val_loss and
+        val_accuracy if there were validation rows), and oobAccuracy, the member's accuracy on the out-of-bag sample if
+        there is one.
         """
-        columns = ("rows", "examples", "validationRows", "epochs", "keptEpoch", "seconds", "retries", "spilled")
         table = pd.DataFrame(
-            [{**{name: getattr(member, name) for name in columns}, **member.kept} for member in self.members],
+            [
+                {**{name: getattr(member, name) for name in _MEMBER_COLUMNS}, **member.kept, "classes": len(member.classes)}
+                for member in self.members
+            ],
             pd.Index([member.member for member in self.members], name="member"),
         )
         if self.outOfBag is not None:
@@ -189,6 +218,8 @@ class FitResult:
         ]
         if self.resumedMembers:
             pairs.append(("members found in checkpointDir", _listed(self.resumedMembers)))
+        if unseen := self.unseen_text():
+            pairs.append(("members that never saw a class", unseen))
         pairs += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
         if self.outOfBag is not None and self.outOfBag.rows:
             low, high = self.outOfBag.accuracyInterval
@@ -198,6 +229,7 @@ class FitResult:
                     "members that vote on an out-of-bag row",
                     f"{self.outOfBag.votersPerRow:.1f} of {len(self.members)} on average",
                 ),
+                ("out-of-bag recall of the classes", recall_text(self.outOfBag)),
                 ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
                 ("rows of the sample that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
             ]

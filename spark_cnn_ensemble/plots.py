@@ -420,7 +420,10 @@ def disputed_rows(
     """
     rows = () if votes is None else votes.disputedRows
     if not rows:
-        raise ValueError("There are no disputed rows to show: the members agree on every row, or no row was voted on.")
+        raise ValueError(
+            "There are no disputed rows to show: the members agree on every row, no row was voted on, or "
+            "'keepDisputedRows' is False; pass what model.evaluate(dataset) gives."
+        )
     names = class_labels(len(rows[0].votes), class_names)
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)

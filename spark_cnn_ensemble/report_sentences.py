@@ -12,7 +12,7 @@ import numpy as np
 
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.fit_result import FitResult
-from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics
+from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics, recall_text
 
 _MOST_CONFUSED = 3
 _FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vote gains most up to three to five
@@ -21,12 +21,19 @@ _FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vot
 def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Sequence[str] | None) -> list[str]:
     """The paragraphs of a report's summary; see `report.write_report`."""
     paragraphs = [_training(summary), _out_of_bag(summary)]
+    if unseen := summary.unseen_text(class_names):
+        paragraphs.insert(1, f"Members that never saw a class that others saw: {html.escape(unseen)}.")
     if evaluation is not None:
         paragraphs.append(_held_out(evaluation))
     votes = evaluation if evaluation is not None and evaluation.rows else summary.outOfBag
     if votes is not None and votes.rows:
         names = plots.class_labels(len(votes.confusionMatrix), class_names)
-        paragraphs += [_gain_from_more_members(votes), _most_frequent_errors(votes, names), _agreement(votes)]
+        paragraphs += [
+            _gain_from_more_members(votes),
+            f"Recall by class: {html.escape(recall_text(votes, class_names))}.",
+            _most_frequent_errors(votes, names),
+            _agreement(votes),
+        ]
     return paragraphs
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -174,6 +175,22 @@ class VoteStatistics(ABC):
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=0)
 
+    def _lowest_recall(self) -> str:
+        """For `repr`."""
+        return f", recall: {recall_text(self)}" if self.rows else ""
+
+    @property
+    def classTable(self) -> pd.DataFrame:
+        """One row per class, indexed by label: columns rows, recall and precision (see recallByLabel)."""
+        return pd.DataFrame(
+            {
+                "rows": self.confusionMatrix.sum(axis=1),
+                "recall": self.recallByLabel,
+                "precision": self.precisionByLabel,
+            },
+            pd.RangeIndex(len(self.confusionMatrix), name="label"),
+        )
+
     @property
     def coverage(self) -> pd.DataFrame:
         """Accuracy if the rows with little agreement are left to people.
@@ -186,6 +203,17 @@ class VoteStatistics(ABC):
         return pd.DataFrame(
             {"minimumShare": falling["share"], "coverage": rows / self.rows, "accuracy": right / rows}
         ).reset_index(drop=True)
+
+
+def recall_text(votes: VoteStatistics, class_names: Sequence[str] | None = None) -> str:
+    """The mean and the lowest recall of the classes that have rows, in words; at least one row was voted on."""
+    table = votes.classTable
+    label = table["recall"].idxmin()
+    rows, name = table["rows"][label], label if class_names is None else repr(str(class_names[label]))
+    return (
+        f"mean {table['recall'].mean():.2%}, lowest {table['recall'][label]:.2%} (class {name}, {rows:,} "
+        f"row{'' if rows == 1 else 's'})"
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -239,7 +267,7 @@ class OutOfBag(VoteStatistics):
         return (
             f"{type(self).__name__}(rows={self.rows}, rowsWithoutMember={self.rowsWithoutMember}, "
             f"votersPerRow={self.votersPerRow:.1f} of {self.votes.shape[1]}, "
-            f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}])"
+            f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}]{self._lowest_recall()})"
         )
 
     def __eq__(self, other: object) -> bool:

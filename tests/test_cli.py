@@ -169,6 +169,9 @@ def test_an_evaluation_prints_the_confusion_matrix():
     printed = evaluation_text(votes)
     low, high = votes.accuracyInterval
     assert f"accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%})\n" in printed
+    assert f"\nrecall of the classes: mean {votes.recallByLabel.mean():.2%}, lowest " in printed
+    for label, (rows, recall, precision) in enumerate(votes.classTable.to_numpy()):
+        assert [str(label), f"{rows:.0f}", f"{recall:.2%}", f"{precision:.2%}"] in map(str.split, printed.splitlines())
     _, matrix = printed.split("confusion matrix (rows: labels, columns: predictions):\n")
     assert [list(map(int, line.split())) for line in matrix.splitlines()] == votes.confusionMatrix.tolist()
 

@@ -190,6 +190,7 @@ ALLOWED = {
         "report_sentences",
         "summary",
         "text.reader",
+        "votes",
         "worker.refusal",
     },
     "__main__": {"cli"},

@@ -41,9 +41,11 @@ from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, score
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
+from spark_cnn_ensemble.report_sentences import voters
 from spark_cnn_ensemble.saved_folder import check_target, check_writable
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.votes import recall_text
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"
@@ -371,20 +373,38 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
     if votes is None or not votes.rows:
         return ""
     low, high = votes.accuracyInterval
-    return f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows).\n"
+    return (
+        f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows). "
+        f"{voters(votes)}\nOut-of-bag recall of the classes: {recall_text(votes)}.\n"
+    )
 
 
 def member_table(summary: CNNEnsembleTrainingSummary) -> str:
-    """One line per member: rows, epochs, seconds, and the accuracies of its last epoch."""
-    lines = ["member     rows  epochs  seconds  training accuracy  validation accuracy"]
+    """One line per member: rows, epochs, seconds, and the accuracies of the epoch whose weights it has.
+
+    Also the classes that it saw, if some member misses one, and that epoch, if some member stopped early.
+    """
+    stopped = any(member.keptEpoch < member.epochs for member in summary.members)
+    lines = [["member", "rows", "epochs", "seconds", "training accuracy", "validation accuracy"]]
     for member in summary.members:
-        validation = member.history.get("val_accuracy")
-        shown = f"{validation[-1]:.2%}" if validation else "-"
+        measured = member.kept
+        validation = f"{measured['val_accuracy']:.2%}" if "val_accuracy" in measured else "-"
+        accuracy = f"{measured['accuracy']:.2%}"
         lines.append(
-            f"{member.member:6d} {member.rows:8,d} {member.epochs:7d} {member.seconds:8.1f} "
-            f"{member.history['accuracy'][-1]:18.2%} {shown:>20}"
+            [str(member.member), f"{member.rows:,}", str(member.epochs), f"{member.seconds:.1f}", accuracy, validation]
         )
-    return "\n".join(lines)
+    # Columns that are worth their place in some fits only.
+    if stopped:
+        _insert(lines, 3, "epoch kept", [member.keptEpoch for member in summary.members])
+    if summary.unseenClasses:
+        _insert(lines, 2, "classes", [len(member.classes) for member in summary.members])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
+
+
+def _insert(lines: list[list[str]], place: int, head: str, values: Sequence[int]) -> None:
+    for line, value in zip(lines, [head, *values], strict=True):
+        line.insert(place, str(value))
 
 
 def _load(spark: SparkSession, options: argparse.Namespace) -> list[Any]:
@@ -433,6 +453,7 @@ def evaluation_text(evaluation: CNNEnsembleEvaluation, names: Sequence[str] | No
         f"accuracy of {len(members)} members: best {members.max():.2%}, mean {members.mean():.2%}, "
         f"worst {members.min():.2%}"
     )
+    text += f"\nrecall of the classes: {recall_text(evaluation, names)}"
     classes = len(evaluation.confusionMatrix)
     if classes <= _MOST_CLASSES:
         table = _matrix(evaluation.confusionMatrix, [str(n) for n in names or range(classes)], evaluation.recallByLabel)
@@ -448,7 +469,7 @@ def _matrix(matrix: Any, names: Sequence[str], recalls: Any) -> str:
     lines = [
         f"{name:>{margin}}"
         + "".join(f"{count:{width}d}" for count in row)
-        + ("" if recall != recall else f"{recall:8.1%}")
+        + ("" if math.isnan(recall) else f"{recall:8.1%}")
         for name, row, recall in zip(names, matrix, recalls, strict=True)
     ]
     return "\n".join([head, *lines])

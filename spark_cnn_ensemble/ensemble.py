@@ -49,6 +49,10 @@ class Ensemble:
     def __len__(self) -> int:
         return len(self.weights)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, or what a pickle holds, shares its weights with workers anew: it may be in another application.
+        return {name: value for name, value in vars(self).items() if name != "shared_weights"}
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""

@@ -32,7 +32,8 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.rows.columns import count_classes, features_of, infer_shape, label_values
+from spark_cnn_ensemble.rows.classes import count_classes, one_class_in_metadata, one_label
+from spark_cnn_ensemble.rows.columns import features_of, infer_shape, label_values
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -126,12 +127,14 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         learningRate: float = 1e-3,
         learningRateSchedule: str = "linear",
         optimizer: str = "adam",
+        classWeighting: str = "none",
         randomShift: int = 0,
         randomFlip: bool = False,
         earlyStoppingPatience: int = 0,
         precision: str = "float32",
         seed: int = 17,
         oobSampleSize: int = 1000,
+        keepDisputedRows: bool = True,
         maxMemoryInMB: int = 1024,
         checkpointDir: str | os.PathLike[str] = "",
         minMembers: int | None = None,
@@ -211,16 +214,26 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
             training(bagged, plans, draw.num_members, checkpoint, progress) as all_trained,
         ):
+            counted = observation.get
+            self._check_classes(all_trained[0], counted["rows"], class_names, checkpoint)
             for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
                 classifier._check_sound(trained)
                 ensemble = _ensemble(plan, trained, class_names)
-                soft = classifier.getVotingStrategy() == "soft"
                 votes = None
                 if sample_rows:
-                    votes = vote_on_sample(trained.sample, ensemble, trained.sound, draw, sample_rows, soft)
+                    votes = vote_on_sample(
+                        trained.sample,
+                        ensemble,
+                        trained.sound,
+                        draw,
+                        sample_rows,
+                        soft=classifier.getVotingStrategy() == "soft",
+                        thresholds=tuple(optional(classifier, "thresholds") or ()) or None,
+                    )
+                    if not classifier.getKeepDisputedRows():
+                        votes = dataclasses.replace(votes, disputedRows=())
                 fitted.append((ensemble, trained, votes))
 
-        counted = observation.get
         self._warn_of_shared_keys(counted)
         seconds = round(time.perf_counter() - started, 3)
         models = []
@@ -238,6 +251,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             model = CNNEnsembleClassificationModel(ensemble, summary)
             model._resetUid(classifier.uid)
             models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
+        _warn_of_unseen_classes(models[0].summary, class_names)
         return models
 
     def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
@@ -248,6 +262,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         """
         _, class_names, num_classes = label_values(dataset, self.getLabelCol())
         num_classes = optional(self, "numClasses") or num_classes
+        if num_classes == 1:
+            raise ValueError(one_class_in_metadata(self.getLabelCol(), class_names))
         shape = tuple(optional(self, "inputShape") or infer_shape(dataset, self.getFeaturesCol()))
         columns = TrainingColumns.of(
             dataset,
@@ -256,7 +272,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
         )
         if num_classes is None:
-            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips)
+            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips, columns.validates)
         named = tuple(class_names) if class_names and len(class_names) == num_classes else None
         return columns, num_classes, named
 
@@ -327,6 +343,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             learning_rate=self.getLearningRate(),
             learning_rate_schedule=self.getLearningRateSchedule(),
             optimizer=self.getOptimizer(),
+            class_weighting=self.getClassWeighting(),
             random_shift=self.getRandomShift(),
             random_flip=self.getRandomFlip(),
             early_stopping_patience=self.getEarlyStoppingPatience(),
@@ -347,6 +364,19 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         # Memory limit and divergence handling do not affect finished members.
         del identity["rules"]["memory_limit"], identity["keep_diverged"]
         return Checkpoint(spark, self.getCheckpointDir(), identity)
+
+    def _check_classes(
+        self, trained: Trained, rows: int, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None
+    ) -> None:
+        """Refuse members that were all trained on one class alone; a checkpoint then gives up what it has of them."""
+        counts = [report["classCounts"] for report in trained.reports.values()]
+        seen = [label for label, in_bags in enumerate(zip(*counts, strict=True)) if any(in_bags)]
+        if len(seen) > 1:
+            return
+        if checkpoint is not None:
+            checkpoint.discard()
+        name = class_names[seen[0]] if class_names else None
+        raise ValueError(one_label(rows, self.getLabelCol(), seen[0], name))
 
     def _check_sound(self, trained: Trained) -> None:
         fewest = optional(self, "minMembers")
@@ -500,6 +530,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         """Sets the value of optimizer."""
         return self._set(optimizer=value)
 
+    def setClassWeighting(self, value: str) -> CNNEnsembleClassifier:
+        """Sets the value of classWeighting."""
+        return self._set(classWeighting=value)
+
     def setRandomShift(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of randomShift."""
         return self._set(randomShift=value)
@@ -524,6 +558,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         """Sets the value of oobSampleSize."""
         return self._set(oobSampleSize=value)
 
+    def setKeepDisputedRows(self, value: bool) -> CNNEnsembleClassifier:
+        """Sets the value of keepDisputedRows."""
+        return self._set(keepDisputedRows=value)
+
     def setMaxMemoryInMB(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of maxMemoryInMB."""
         return self._set(maxMemoryInMB=value)
@@ -547,6 +585,17 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def setMemberPredictionsCol(self, value: str) -> CNNEnsembleClassifier:
         """Sets the value of memberPredictionsCol."""
         return self._set(memberPredictionsCol=value)
+
+
+def _warn_of_unseen_classes(summary: CNNEnsembleTrainingSummary, class_names: tuple[str, ...] | None) -> None:
+    unseen = summary.unseen_text(class_names)
+    if unseen:
+        warnings.warn(
+            f"Some members never saw a class that others saw, and hardly ever vote for it ({unseen}); set fewer members "
+            "(numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and subsamplingRate), or repeat "
+            "the rows of rare classes as docs/guide/choosing.md shows.",
+            stacklevel=2,
+        )
 
 
 def _ensemble(plan: TrainingPlan, trained: Trained, class_names: tuple[str, ...] | None) -> Ensemble:

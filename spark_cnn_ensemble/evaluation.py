@@ -105,7 +105,7 @@ class CNNEnsembleEvaluation(VoteStatistics):
         members = self.memberAccuracies
         return (
             f"{type(self).__name__}(rows={self.rows}, accuracy={self.accuracy:.4f}, {len(members)} members: "
-            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f})"
+            f"best {members.max():.4f}, mean {members.mean():.4f}, worst {members.min():.4f}{self._lowest_recall()})"
         )
 
     @property
@@ -137,4 +137,4 @@ class CNNEnsembleEvaluation(VoteStatistics):
     def agreement(self) -> pd.DataFrame:
         members = len(self.memberRight)
         votes = np.arange(members + 1)
-        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})[1:]
+        return pd.DataFrame({"share": votes / members, "rows": self.rowsByVotes, "right": self.rightByVotes})

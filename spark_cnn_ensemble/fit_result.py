@@ -7,6 +7,7 @@ Called by the estimator, which fills the record, and by `model`, which saves and
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -15,9 +16,22 @@ import numpy as np
 import pandas as pd
 
 from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list
-from spark_cnn_ensemble.votes import OutOfBag
+from spark_cnn_ensemble.votes import OutOfBag, recall_text
 
 R = TypeVar("R", bound="FitResult")
+
+_MEMBER_COLUMNS = (
+    "rows",
+    "examples",
+    "validationRows",
+    "classes",
+    "epochs",
+    "keptEpoch",
+    "seconds",
+    "retries",
+    "spilled",
+)
+_MOST_NAMED_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -35,7 +49,7 @@ class MemberSummary:
     validationRows : int
         Rows that it validated on.
     classCounts : tuple of int
-        Rows of each class in its bag.
+        Rows of each class in its bag, those of weight 0 left out.
     seconds : float
         Wall time of its training, without the wait for its rows.
     history : dict of str to tuple of float
@@ -45,6 +59,9 @@ class MemberSummary:
         Attempts of its task that failed before the one that trained it.
     spilled : bool
         Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
+    keptEpoch : int
+        The epoch, from 1, whose weights it has: the best one if earlyStoppingPatience is set, else the last. 0 is read
+        as the last.
 
     Examples
     --------
@@ -62,6 +79,16 @@ class MemberSummary:
     history: dict[str, tuple[float, ...]]
     retries: int = 0
     spilled: bool = False
+    keptEpoch: int = 0  # what version 0.1.0 saved does not have it
+
+    def __post_init__(self) -> None:
+        if not self.keptEpoch:
+            object.__setattr__(self, "keptEpoch", self.epochs)
+
+    @property
+    def kept(self) -> dict[str, float]:
+        """The measures of `history` in the epoch whose weights it has."""
+        return {name: curve[self.keptEpoch - 1] for name, curve in self.history.items()}
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -126,8 +153,30 @@ class FitResult:
 
     @property
     def accuracy(self) -> float:
-        """Training accuracy in a member's last epoch, 0 to 1, the mean over the members."""
-        return float(np.mean([member.history["accuracy"][-1] for member in self.members]))
+        """Training accuracy in the epoch whose weights a member has, 0 to 1, the mean over the members."""
+        return float(np.mean([member.kept["accuracy"] for member in self.members]))
+
+    @property
+    def unseenClasses(self) -> dict[int, tuple[int, ...]]:
+        """By member, the classes that other members saw and it did not; members without such a class are left out."""
+        seen = {label for member in self.members for label in member.classes}
+        unseen = {member.member: tuple(sorted(seen.difference(member.classes))) for member in self.members}
+        return {member: classes for member, classes in unseen.items() if classes}
+
+    def unseen_text(self, class_names: Sequence[str] | None = None) -> str:
+        """Which classes how many members never saw, in words; empty if each saw every class that others saw."""
+        unseen = self.unseenClasses
+        if not unseen:
+            return ""
+        members = Counter(label for classes in unseen.values() for label in classes)
+        names = [
+            f"class {label if class_names is None else repr(str(class_names[label]))} "
+            f"({count} member{'' if count == 1 else 's'})"
+            for label, count in members.most_common(_MOST_NAMED_CLASSES)
+        ]
+        if len(members) > len(names):
+            names.append(f"{len(members) - len(names)} more classes")
+        return f"{len(unseen)} of {len(self.members)}: {', '.join(names)}"
 
     @property
     def epochTable(self) -> pd.DataFrame:
@@ -145,16 +194,22 @@ class FitResult:
     def memberTable(self) -> pd.DataFrame:
         """One row per member, indexed by member.
 
-        Columns rows, examples, validationRows, epochs, seconds, retries, spilled, the measures of the last epoch (loss,
-        accuracy, and val_loss and val_accuracy if there were validation rows), and oobAccuracy, the member's accuracy
-        on the out-of-bag sample if there is one.
+        Columns rows, examples, validationRows, classes (the number of classes in its bag), epochs, keptEpoch, seconds,
+        retries, spilled, the measures of the epoch whose weights the member has (loss, accuracy, and val_loss and
+        val_accuracy if there were validation rows), and oobAccuracy, the member's accuracy on the out-of-bag sample if
+        there is one.
         """
-        last = self.epochTable.groupby("member").last().drop(columns="epoch")
-        columns = ("rows", "examples", "validationRows", "epochs", "seconds", "retries", "spilled")
         table = pd.DataFrame(
-            [{name: getattr(member, name) for name in columns} for member in self.members],
+            [
+                {
+                    **{name: getattr(member, name) for name in _MEMBER_COLUMNS},
+                    **member.kept,
+                    "classes": len(member.classes),
+                }
+                for member in self.members
+            ],
             pd.Index([member.member for member in self.members], name="member"),
-        ).join(last)
+        )
         if self.outOfBag is not None:
             table["oobAccuracy"] = self.outOfBag.memberAccuracies
         return table
@@ -177,11 +232,18 @@ class FitResult:
         ]
         if self.resumedMembers:
             pairs.append(("members found in checkpointDir", _listed(self.resumedMembers)))
+        if unseen := self.unseen_text():
+            pairs.append(("members that never saw a class", unseen))
         pairs += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
         if self.outOfBag is not None and self.outOfBag.rows:
             low, high = self.outOfBag.accuracyInterval
             pairs += [
                 ("out-of-bag accuracy of the vote", f"{self.outOfBag.accuracy:.2%} ({low:.2%} to {high:.2%})"),
+                (
+                    "members that vote on an out-of-bag row",
+                    f"{self.outOfBag.votersPerRow:.1f} of {len(self.members)} on average",
+                ),
+                ("out-of-bag recall of the classes", recall_text(self.outOfBag)),
                 ("rows of the out-of-bag sample", f"{self.outOfBag.rows:,}"),
                 ("rows of the sample that all members trained on", f"{self.outOfBag.rowsWithoutMember:,}"),
             ]
@@ -260,6 +322,7 @@ def check_member(member: dict[str, Any], classes: int) -> None:
         raise ValueError("history has no epochs, or an unknown measure")
     for name in {"accuracy", *history}:
         check_each((int, float), name, history[name], epochs)
+    check_int("keptEpoch", member.get("keptEpoch", 0), 0, epochs + 1)
 
 
 def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None:

@@ -156,6 +156,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         """Sets the value of memberPredictionsCol."""
         return self._set(memberPredictionsCol=value)
 
+    def setKeepDisputedRows(self, value: bool) -> CNNEnsembleClassificationModel:
+        """Sets the value of keepDisputedRows: `save` leaves the pictures out if it is False."""
+        return self._set(keepDisputedRows=value)
+
     def setLabelCol(self, value: str) -> CNNEnsembleClassificationModel:
         """Sets the value of labelCol, which `evaluate` reads."""
         return self._set(labelCol=value)
@@ -462,10 +466,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
 
     def _write_members(self, spark: SparkSession, path: str) -> dict[str, Any]:
         self._ensemble.shared_weights.write(spark, path)
-        return {
-            "ensemble": self._ensemble.to_metadata(),
-            "summary": None if self._summary is None else self._summary.to_dict(),
-        }
+        fit_result = None if self._summary is None else self._summary.to_dict()
+        if fit_result is not None and fit_result["outOfBag"] is not None and not self.getKeepDisputedRows():
+            fit_result["outOfBag"]["disputedRows"] = []
+        return {"ensemble": self._ensemble.to_metadata(), "summary": fit_result}
 
     @classmethod
     def read(cls) -> SafeReader:

@@ -11,7 +11,7 @@ import math
 from typing import Any, TypeVar
 
 from pyspark.ml.classification import _ProbabilisticClassifierParams
-from pyspark.ml.param import Params, TypeConverters
+from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
 
 from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, optional, to_path
@@ -229,6 +229,16 @@ class HasOptimization(Params):
         allowed=one_of(OPTIMIZERS),
         decides_bags=False,
     )
+    classWeighting: Declared[str] = Declared(
+        "classWeighting",
+        "weight of a row's loss by its class: 'none', or 'balanced', rows / (classes * rows of its class) in the "
+        "member's bag, copies and the classes in it counted, so that each class weighs the same; row weights multiply "
+        "it, and validation rows are balanced among themselves.",
+        TypeConverters.toString,
+        default="none",
+        allowed=one_of(("none", "balanced")),
+        decides_bags=False,
+    )
     randomShift: Declared[int] = Declared(
         "randomShift",
         "augmentation: each image is shifted by up to this many pixels in each direction, at random in each "
@@ -283,6 +293,10 @@ class HasOptimization(Params):
         """Gets the value of optimizer or its default value."""
         return self.getOrDefault(self.optimizer)
 
+    def getClassWeighting(self) -> str:
+        """Gets the value of classWeighting or its default value."""
+        return self.getOrDefault(self.classWeighting)
+
     def getRandomShift(self) -> int:
         """Gets the value of randomShift or its default value."""
         return self.getOrDefault(self.randomShift)
@@ -309,6 +323,14 @@ class HasExecution(Params):
         TypeConverters.toInt,
         default=1000,
         allowed=at_least(0),
+    )
+    keepDisputedRows: Declared[bool] = Declared(
+        "keepDisputedRows",
+        "whether the summary, and with it a saved model, holds pictures of up to twelve rows of the out-of-bag sample, "
+        "those that the members dispute most; they are training data.",
+        TypeConverters.toBoolean,
+        default=True,
+        decides_bags=False,
     )
     maxMemoryInMB: Declared[int] = Declared(
         "maxMemoryInMB",
@@ -343,6 +365,10 @@ class HasExecution(Params):
     def getOobSampleSize(self) -> int:
         """Gets the value of oobSampleSize or its default value."""
         return self.getOrDefault(self.oobSampleSize)
+
+    def getKeepDisputedRows(self) -> bool:
+        """Gets the value of keepDisputedRows or its default value."""
+        return self.getOrDefault(self.keepDisputedRows)
 
     def getMaxMemoryInMB(self) -> int:
         """Gets the value of maxMemoryInMB or its default value."""
@@ -465,6 +491,24 @@ class _CNNEnsembleParams(
             self.clear(self.getParam(name))
             del kwargs[name]
         return super()._set(**kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # For pickle and copy. Params are made anew from their declarations, whose ranges cannot be pickled.
+        rest = {
+            name: value
+            for name, value in vars(self).items()
+            if not isinstance(value, Param) and name not in ("_paramMap", "_defaultParamMap", "_params")
+        }
+        values, defaults = (
+            {param.name: value for param, value in of.items()} for of in (self._paramMap, self._defaultParamMap)
+        )
+        return {"values": values, "defaults": defaults, "rest": rest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state["rest"], _params=None)
+        self._copy_params()
+        self._paramMap = {self.getParam(name): value for name, value in state["values"].items()}
+        self._defaultParamMap = {self.getParam(name): value for name, value in state["defaults"].items()}
 
 
 class HasDataShape(Params):

@@ -68,8 +68,9 @@ def load_matplotlib() -> Any:
 def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "loss", ax: Axes | None = None) -> Axes:
     """Loss or accuracy by epoch: a thin line per member, and a thick line for their mean.
 
-    Lines of training are solid, those of validation dashed. With accuracy, a dotted line shows the vote's accuracy on
-    the out-of-bag sample and a band its 95 % interval, if it was estimated.
+    Lines of training are solid, those of validation dashed. Where members stopped early, a dot marks the epoch whose
+    weights they have. With accuracy, a dotted line shows the vote's accuracy on the out-of-bag sample and a band its
+    95 % interval, if it was estimated; fewer members vote on such a row than in the whole ensemble.
 
     Parameters
     ----------
@@ -107,12 +108,16 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
         (f"val_{metric}", ORANGE, "--", "validation"),
     ):
         _draw_curves(ax, curves[name], color, style, label)
+        for member in summary.members:
+            if member.keptEpoch < member.epochs and name in member.kept:
+                ax.plot(member.keptEpoch, member.kept[name], "o", color=color, markersize=4)
     votes = summary.outOfBag
     if metric == "accuracy" and votes is not None and votes.rows:
         low, high = votes.accuracyInterval
         color = _ink()
         ax.axhspan(low, high, color=color, alpha=0.12, linewidth=0)
-        label = f"vote, out-of-bag: {votes.accuracy:.1%} ({low:.1%} to {high:.1%})"
+        voters = f"{votes.votersPerRow:.1f} of {votes.votes.shape[1]} members"
+        label = f"vote, out-of-bag ({voters}): {votes.accuracy:.1%} ({low:.1%} to {high:.1%})"
         ax.axhline(votes.accuracy, color=color, linestyle=":", linewidth=1.5, label=label)
     ax.set(xlabel="epoch", ylabel="accuracy" if metric == "accuracy" else "loss (cross-entropy)")
     _integer_ticks(ax.xaxis)
@@ -415,7 +420,10 @@ def disputed_rows(
     """
     rows = () if votes is None else votes.disputedRows
     if not rows:
-        raise ValueError("There are no disputed rows to show: the members agree on every row, or no row was voted on.")
+        raise ValueError(
+            "There are no disputed rows to show: the members agree on every row, no row was voted on, or "
+            "'keepDisputedRows' is False; pass what model.evaluate(dataset) gives."
+        )
     names = class_labels(len(rows[0].votes), class_names or votes.classNames)
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)

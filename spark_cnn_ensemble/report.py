@@ -24,9 +24,9 @@ import numpy as np
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.fit_result import FitResult
 from spark_cnn_ensemble.report_sentences import story
-from spark_cnn_ensemble.votes import DisputedRow, VoteStatistics
+from spark_cnn_ensemble.votes import VoteStatistics
 
-_MOST_OPEN_MEMBERS = 20  # a longer table of members is folded
+_MOST_OPEN_ROWS = 20  # a longer table of members or classes is folded
 _INK = "#010203"  # for text and axes while a picture is drawn
 # Colours in a picture -> colours of the page, which follow the theme.
 _THEMED = {_INK: "currentColor", plots.BLUE.lower(): "var(--blue)", plots.ORANGE.lower(): "var(--orange)"}
@@ -87,8 +87,10 @@ _COLUMNS: dict[str, tuple[str, str, Any]] = {
     "val_loss": ("validation loss", "{:.4f}", None),
     "loss": ("training loss", "{:.4f}", None),
     "epochs": ("epochs", "{:.0f}", None),
+    "keptEpoch": ("epoch kept", "{:.0f}", None),
     "seconds": ("seconds", "{:.1f}", None),
     "rows": ("rows", "{:,.0f}", None),
+    "classes": ("classes", "{:.0f}", None),
     "examples": ("rows with repeats", "{:,.0f}", None),
     "validationRows": ("validation rows", "{:,.0f}", 0),
     "retries": ("retries", "{:.0f}", 0),
@@ -207,18 +209,40 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
 
 def _members(summary: FitResult) -> str:
     table = summary.memberTable
+    if (table["keptEpoch"] == table["epochs"]).all():
+        table = table.drop(columns="keptEpoch")
+    if not summary.unseenClasses:
+        table = table.drop(columns="classes")
     shown = [name for name, (_, _, usual) in _COLUMNS.items() if name in table and not (table[name] == usual).all()]
-    head = "".join(f'<th scope="col">{title}</th>' for title in ("member", *(_COLUMNS[name][0] for name in shown)))
-    rows = "".join(
-        f'<tr><th scope="row">{member}</th>'
-        + "".join(f"<td>{_cell(table.loc[member, name], _COLUMNS[name][1])}</td>" for name in shown)
-        + "</tr>"
-        for member in table.index
+    heads = ["member", *(_COLUMNS[name][0] for name in shown)]
+    rows = [
+        (str(member), [_cell(table.loc[member, name], _COLUMNS[name][1]) for name in shown]) for member in table.index
+    ]
+    return _folded(f"All {len(table):,} members", heads, rows)
+
+
+def _classes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
+    table = votes.classTable
+    names = plots.class_labels(len(table), class_names)
+    rows = [
+        (html.escape(names[label]), [f"{rows:,}", _cell(recall, "{:.2%}"), _cell(precision, "{:.2%}")])
+        for label, rows, recall, precision in table.itertuples()
+    ]
+    heads = ["class", "rows", "recall", "precision"]
+    return (
+        "<h3>Classes</h3><p>Recall is the share of a class's rows that are predicted right, precision the share of its "
+        f"predictions that are right.</p>{_folded(f'All {len(table):,} classes', heads, rows)}"
     )
-    content = f'<div class="members"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    if len(table) <= _MOST_OPEN_MEMBERS:
-        return content
-    return f"<details><summary>All {len(table):,} members</summary>{content}</details>"
+
+
+def _folded(what: str, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """A table of numbers with a head for each row, folded if it is long; heads and cells are HTML."""
+    head = "".join(f'<th scope="col">{title}</th>' for title in heads)
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, cells in rows
+    )
+    content = f'<div class="members"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return content if len(rows) <= _MOST_OPEN_ROWS else f"<details><summary>{what}</summary>{content}</details>"
 
 
 def _cell(value: Any, form: str) -> str:
@@ -241,7 +265,8 @@ def _training(summary: FitResult) -> str:
             (
                 functools.partial(plots.learning_curves, summary, "accuracy"),
                 "Accuracy by epoch.",
-                "Measured while training. The dotted line is the out-of-bag accuracy of the vote, if it was estimated.",
+                "Measured while training. The dotted line is the out-of-bag accuracy of the vote, if it was estimated: "
+                "of the few members that vote on such a row, so the vote of all may be better.",
             ),
         ]
     )
@@ -260,7 +285,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
             (
                 functools.partial(plots.accuracy_by_size, votes),
                 "Accuracy by number of members.",
-                "Where the curve is flat, more members do not help.",
+                "A curve that is flat past five members or so has levelled off. Two vote about as well as one.",
             ),
             (
                 functools.partial(plots.coverage, votes),
@@ -278,7 +303,8 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
                 "Share of rows on which two members differ. Accurate members that make different errors help the most.",
             ),
         ]
-    return _pictures(drawn) + _disputed(votes.disputedRows, class_names or votes.classNames)
+    names = class_names or votes.classNames
+    return _pictures(drawn) + _classes(votes, names) + _disputed(votes, names)
 
 
 def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:
@@ -315,9 +341,11 @@ def _svg(draw: Callable[..., Any], title: str) -> str:
     return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(title)}"', 1)
 
 
-def _disputed(rows: Sequence[DisputedRow], class_names: Sequence[str] | None) -> str:
+def _disputed(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
+    rows = votes.disputedRows
     if not rows:
-        return "<p>The members agree on every row.</p>"
+        agree = not np.nan_to_num(votes.disagreement).any()
+        return f"<p>{'The members agree on every row' if agree else 'Pictures of disputed rows were left out'}.</p>"
     names = plots.class_labels(len(rows[0].votes), class_names)
     figures = "".join(
         f'<figure><img alt="" src="data:image/png;base64,{html.escape(row.png)}"><figcaption><b>'

@@ -12,20 +12,29 @@ import numpy as np
 
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.fit_result import FitResult
-from spark_cnn_ensemble.votes import VoteStatistics
+from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics, recall_text
 
 _MOST_CONFUSED = 3
+_FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vote gains most up to three to five
 
 
 def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Sequence[str] | None) -> list[str]:
     """The paragraphs of a report's summary; see `report.write_report`."""
     paragraphs = [_training(summary), _out_of_bag(summary)]
+    if unseen := summary.unseen_text(class_names):
+        paragraphs.insert(1, f"Members that never saw a class that others saw: {html.escape(unseen)}.")
     if evaluation is not None:
         paragraphs.append(_held_out(evaluation))
     votes = evaluation if evaluation is not None and evaluation.rows else summary.outOfBag
     if votes is not None and votes.rows:
-        names = plots.class_labels(len(votes.confusionMatrix), class_names or votes.classNames)
-        paragraphs += [_gain_from_more_members(votes), _most_frequent_errors(votes, names), _agreement(votes)]
+        class_names = class_names or votes.classNames
+        names = plots.class_labels(len(votes.confusionMatrix), class_names)
+        paragraphs += [
+            _gain_from_more_members(votes),
+            f"Recall by class: {html.escape(recall_text(votes, class_names))}.",
+            _most_frequent_errors(votes, names),
+            _agreement(votes),
+        ]
     return paragraphs
 
 
@@ -38,6 +47,9 @@ def _training(summary: FitResult) -> str:
         f"{'' if members == 1 else 'each '}on {bags} of {_count(summary.rows - summary.skippedRows, 'row')} and for "
         f"{epochs} epoch{'' if epochs == '1' else 's'}."
     ]
+    if any(member.keptEpoch < member.epochs for member in summary.members):
+        kept = _span([member.keptEpoch for member in summary.members])
+        text.append(f"Training stopped early, with the weights of the epoch of the lowest validation loss: {kept}.")
     if summary.skippedRows:
         text.append(f"{_count(summary.skippedRows, 'row')} could not be used and {_was(summary.skippedRows)} left out.")
     if summary.missingMembers:
@@ -55,9 +67,18 @@ def _out_of_bag(summary: FitResult) -> str:
         )
     if not votes.rows:
         return "Out-of-bag accuracy was not estimated: every member was trained on every row of the sample."
+    return f"{_accuracy(votes, 'Out-of-bag accuracy', 'sampled row')} {voters(votes)}{_single_members(votes)}"
+
+
+def voters(votes: OutOfBag) -> str:
+    """A sentence on how many members vote on an out-of-bag row, and what that means for the accuracy."""
+    members = votes.votes.shape[1]
+    text = "On each row, only the members that were not trained on it vote"
+    if members == 1:
+        return f"{text}."
     return (
-        f"{_accuracy(votes, 'Out-of-bag accuracy', 'sampled row')} On each row, only the members that were not trained "
-        f"on it vote.{_single_members(votes)}"
+        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic, and the vote of all "
+        f"{members} may be better than the interval says."
     )
 
 
@@ -84,7 +105,10 @@ def _single_members(votes: VoteStatistics) -> str:
 
 
 def _gain_from_more_members(votes: VoteStatistics) -> str:
-    """Whether more members would help: the gain from doubling to the present size, compared with chance."""
+    """Whether more members would help: the gain from doubling to the present size, compared with chance.
+
+    Votes of few members do not show that more would not help: two vote about as well as one, as they can only tie.
+    """
     table = plots.sizes_with_enough_rows(votes)
     if len(table) < 2:
         return "Would more members help? Votes of one size do not show it."
@@ -95,6 +119,11 @@ def _gain_from_more_members(votes: VoteStatistics) -> str:
         f"Would more members help? Accuracy is {half['accuracy']:.2%} with {_count(int(half['size']), 'member')} and "
         f"{last['accuracy']:.2%} with {int(last['size'])}"
     )
+    if last["size"] < _FEWEST_MEMBERS and gain < margin and last["accuracy"] < 1:
+        return (
+            f"{text}. Votes of so few do not show whether more would help: fit with more members and compare on "
+            "held-out rows."
+        )
     if round(min(gain, 1 - last["accuracy"]), 4) <= 0:
         return f"{text}: it has levelled off, and more members are unlikely to help."
     text += f". The gain of {100 * gain:.2f} points is"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -144,7 +145,8 @@ class VoteStatistics(ABC):
     def agreement(self) -> pd.DataFrame:
         """Number of rows by the share of votes for the predicted class.
 
-        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right.
+        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right. The share
+        is 0 where no member voted for the predicted class, which soft voting and thresholds allow.
         """
 
     @property
@@ -174,6 +176,22 @@ class VoteStatistics(ABC):
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusionMatrix) / self.confusionMatrix.sum(axis=0)
 
+    def _lowest_recall(self) -> str:
+        """For `repr`."""
+        return f", recall: {recall_text(self)}" if self.rows else ""
+
+    @property
+    def classTable(self) -> pd.DataFrame:
+        """One row per class, indexed by label: columns rows, recall and precision (see recallByLabel)."""
+        return pd.DataFrame(
+            {
+                "rows": self.confusionMatrix.sum(axis=1),
+                "recall": self.recallByLabel,
+                "precision": self.precisionByLabel,
+            },
+            pd.RangeIndex(len(self.confusionMatrix), name="label"),
+        )
+
     @property
     def coverage(self) -> pd.DataFrame:
         """Accuracy if the rows with little agreement are left to people.
@@ -184,8 +202,19 @@ class VoteStatistics(ABC):
         falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
         rows, right = falling["rows"].cumsum(), falling["right"].cumsum()
         return pd.DataFrame(
-            {"minimumShare": falling["share"], "coverage": rows / rows.iloc[-1], "accuracy": right / rows}
+            {"minimumShare": falling["share"], "coverage": rows / self.rows, "accuracy": right / rows}
         ).reset_index(drop=True)
+
+
+def recall_text(votes: VoteStatistics, class_names: Sequence[str] | None = None) -> str:
+    """The mean and the lowest recall of the classes that have rows, in words; at least one row was voted on."""
+    table = votes.classTable
+    label = table["recall"].idxmin()
+    rows, name = table["rows"][label], label if class_names is None else repr(str(class_names[label]))
+    return (
+        f"mean {table['recall'].mean():.2%}, lowest {table['recall'][label]:.2%} (class {name}, {rows:,} "
+        f"row{'' if rows == 1 else 's'})"
+    )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,7 +222,8 @@ class OutOfBag(VoteStatistics):
     """The out-of-bag votes: on a sample of the training rows, each row voted on by the members that left it out.
 
     They estimate accuracy on new rows without held-out data [1]_. Fewer members vote on a row than in the whole
-    ensemble, so the accuracy is, if anything, pessimistic. ``model.summary.outOfBag`` gives them.
+    ensemble (see `votersPerRow`), so the accuracy is pessimistic, and its interval need not hold the accuracy of the
+    whole ensemble. ``model.summary.outOfBag`` gives them.
 
     Attributes
     ----------
@@ -240,7 +270,8 @@ class OutOfBag(VoteStatistics):
         low, high = self.accuracyInterval
         return (
             f"{type(self).__name__}(rows={self.rows}, rowsWithoutMember={self.rowsWithoutMember}, "
-            f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}])"
+            f"votersPerRow={self.votersPerRow:.1f} of {self.votes.shape[1]}, "
+            f"accuracy={self.accuracy:.4f} in [{low:.4f}, {high:.4f}]{self._lowest_recall()})"
         )
 
     def __eq__(self, other: object) -> bool:
@@ -252,6 +283,17 @@ class OutOfBag(VoteStatistics):
     def rowsWithoutMember(self) -> int:
         """Number of rows of the sample that every member trained on, so that no member votes on them."""
         return int((self.predictions < 0).sum())
+
+    @property
+    def votersPerRow(self) -> float:
+        """Mean number of members that vote on a row; NaN if no member votes on any."""
+        voters = (self.votes >= 0).sum(axis=1)
+        return float(voters[voters > 0].mean()) if voters.any() else math.nan
+
+    @property
+    def accuracyInterval(self) -> tuple[float, float]:
+        """95 % interval of the accuracy of votes of `votersPerRow` members on other rows (Wilson's score interval)."""
+        return super().accuracyInterval
 
     @cached_property
     def confusionMatrix(self) -> np.ndarray:
@@ -281,8 +323,9 @@ class OutOfBag(VoteStatistics):
         """Accuracy of the vote by the number of members.
 
         Columns size, accuracy, low and high (95 % interval), rows. The mean over random orders of the members. For each
-        size, that many of a row's out-of-bag members vote, and rows with fewer are left out. A tie among t classes
-        counts 1/t if the label is one of them.
+        size, that many of a row's out-of-bag members vote, and rows with fewer are left out. They vote by majority,
+        whatever votingStrategy and thresholds are; a tie among t classes counts 1/t if the label is one of them, so two
+        members vote as well as one.
         """
         rows, members = self.votes.shape
         right, count = np.zeros(members + 1), np.zeros(members + 1)

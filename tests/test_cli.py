@@ -5,6 +5,7 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from pyspark.ml import PipelineModel
@@ -117,7 +118,7 @@ def reported(spark, text, tmp_path_factory):
 
 def test_train_writes_a_report(reported):
     folder, printed = reported
-    pattern = r"Out-of-bag accuracy of the vote \d\d\.\d\d% \(.* to .*, 1\d\d rows\)\."
+    pattern = r"Out-of-bag accuracy of the vote \d\d\.\d\d% \(.* to .*, 1\d\d rows\)\. .* \d\.\d of \d on average\. So "
     assert re.search(pattern, printed), printed
     assert f"Report written to {folder / 'report.html'}." in printed
     assert (folder / "report.html").read_text().startswith("<!DOCTYPE html>")
@@ -189,6 +190,7 @@ def test_an_evaluation_prints_the_confusion_matrix():
     printed = evaluation_text(votes)
     low, high = votes.accuracyInterval
     assert f"accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%})\n" in printed
+    assert f"\nrecall of the classes: mean {votes.recallByLabel.mean():.2%}, lowest " in printed
     _, table = printed.split("confusion matrix (rows: labels, columns: predictions) and recall:\n")
     head, *lines = [line.split() for line in table.splitlines()]
     assert head == ["0", "1", "2", "recall"]
@@ -204,3 +206,12 @@ def test_the_table_of_members_has_one_line_each():
     for line, member in zip(lines, fit.members, strict=True):
         accuracies = [f"{member.history[name][-1]:.2%}" for name in ("accuracy", "val_accuracy")]
         assert line.split()[-2:] == accuracies
+
+
+def test_the_table_shows_the_epoch_that_members_kept():
+    fit = summary(members=2, epochs=[3, 4], validation=True)
+    fit = replace(fit, members=(replace(fit.members[0], keptEpoch=1), fit.members[1]))
+    header, *lines = member_table(fit).splitlines()
+    assert "epoch kept" in header
+    assert [line.split()[:4] for line in lines] == [["0", "100", "3", "1"], ["1", "101", "4", "4"]]
+    assert lines[0].split()[-1] == f"{fit.members[0].history['val_accuracy'][0]:.2%}"

@@ -8,6 +8,7 @@ from support.members import digests
 from support.scored import assert_votes_close, predictions_by_id, scored_arrays
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
+from spark_cnn_ensemble.worker.training import reported_accuracy
 
 
 def test_column_names_may_have_dots_and_quotes(train, test):
@@ -130,6 +131,32 @@ def test_a_stopped_member_has_the_weights_of_its_best_epoch(held_out, stopped_ea
         output = stopped_early.memberNetwork(index).predict(images, verbose=0)
         loss = -np.log(output[np.arange(len(rows)), labels]).mean()
         assert loss == pytest.approx(min(member.history["val_loss"]), rel=1e-3)
+
+
+def test_the_record_of_a_stopped_member_is_that_of_its_best_epoch(stopped_early, tmp_path, capsys):
+    table = stopped_early.summary.memberTable
+    for member in stopped_early.members:
+        best = int(np.argmin(member.history["val_loss"]))
+        assert member.keptEpoch == best + 1 < member.epochs
+        for name, curve in member.history.items():
+            assert member.kept[name] == table.loc[member.member, name] == curve[best] != curve[-1]
+    kept = [member.kept["accuracy"] for member in stopped_early.members]
+    assert stopped_early.summary.accuracy == pytest.approx(np.mean(kept))
+    assert f"training accuracy, mean member {np.mean(kept):.2%}" in " ".join(
+        map(" ".join, stopped_early.summary.facts())
+    )
+    stopped_early.save(str(tmp_path / "model"))
+    loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
+    assert loaded.members == stopped_early.members
+
+
+def test_progress_shows_the_accuracy_of_the_best_epoch(stopped_early):
+    for member in stopped_early.members:
+        assert reported_accuracy(member.to_dict()) == member.kept["accuracy"]
+
+
+def test_without_early_stopping_the_last_epoch_is_kept(model):
+    assert [(member.keptEpoch, member.epochs) for member in model.members] == [(4, 4)] * 3
 
 
 # ------------------------------------------------------------------------------------- networks

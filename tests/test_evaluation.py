@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.member_votes import member_votes, out_of_bag_of
-from support.results import count_votes
+from support.results import count_votes, no_votes
 
 from spark_cnn_ensemble import CNNEnsembleEvaluation
 
@@ -59,3 +59,21 @@ def test_accuracy_by_size_divides_the_counts(both):
 def test_the_text_of_an_evaluation_has_the_accuracies(both):
     evaluation, _ = both
     assert repr(evaluation).startswith(f"CNNEnsembleEvaluation(rows=200, accuracy={evaluation.accuracy:.4f}, 6 members")
+
+
+# Soft votes with such thresholds predict class 0 for all rows, with and without a member that votes for it.
+ALL_0 = [1e-9] + [1.0] * 9
+
+
+def test_rows_whose_prediction_has_no_vote_count_in_agreement_and_coverage(model, test):
+    evaluation = model.copy({model.thresholds: ALL_0, model.votingStrategy: "soft"}).evaluate(test)
+    first = evaluation.agreement.iloc[0]
+    assert first["share"] == 0 and first["rows"] > 300
+    assert evaluation.agreement["rows"].sum() == evaluation.rows == 360
+    last = evaluation.coverage.iloc[-1]
+    assert last[["minimumShare", "coverage"]].tolist() == [0, 1]
+    assert last["accuracy"] == pytest.approx(evaluation.accuracy)
+
+
+def test_votes_of_no_rows_have_an_empty_coverage():
+    assert len(no_votes().coverage) == 0

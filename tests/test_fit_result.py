@@ -58,6 +58,12 @@ def test_without_a_sample_there_is_no_out_of_bag_accuracy():
     assert "oobAccuracy" not in fit.memberTable
 
 
+def test_a_member_that_0_1_0_saved_kept_its_last_epoch():
+    values = {name: value for name, value in fit_of_two_members().members[1].to_dict().items() if name != "keptEpoch"}
+    check_member(json.loads(json.dumps(values)), 2)
+    assert MemberSummary.from_dict(values).keptEpoch == 3
+
+
 def test_a_member_has_the_classes_and_epochs_of_its_history():
     member = fit_of_two_members().members[1]
     assert (member.classes, member.epochs) == ((0, 1), 3)
@@ -90,6 +96,7 @@ def test_a_member_survives_json():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
+        ("keptEpoch", 3, "keptEpoch is 3 instead of an integer in 0 to 2"),
         ("rows", -1, "rows is -1 instead of an integer >= 0"),
         ("seconds", "1", r"seconds is \['1'\] instead of 1 values of type int or float"),
         ("classCounts", [1], r"classCounts is \[1\] instead of 2 values of type int"),

@@ -2,9 +2,11 @@
 
 import re
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib
+import numpy as np
 import pytest
 from matplotlib import pyplot
 from support.results import AWKWARD_NAMES, evaluation, no_votes, out_of_bag, summary
@@ -12,6 +14,7 @@ from support.results import AWKWARD_NAMES, evaluation, no_votes, out_of_bag, sum
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.report import write_report
 from spark_cnn_ensemble.report_sentences import story
+from spark_cnn_ensemble.votes import OutOfBag
 
 VOID = {"meta", "br", "img"}
 FETCHING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster"}
@@ -163,7 +166,7 @@ def test_the_summary_has_every_sentence(page_of):
     fit, options = CASES["held-out rows too"]
     page = page_of(fit, **options)
     paragraphs = [Page(sentences).text for sentences in story(fit, options["evaluation"], None)]
-    assert len(paragraphs) == 6
+    assert len(paragraphs) == 7
     assert all(paragraph in page.text for paragraph in paragraphs)
 
 
@@ -208,8 +211,15 @@ def test_disputed_images_are_in_the_page_with_their_votes(page_of):
 
 
 def test_full_agreement_is_stated_in_place_of_disputed_images(page_of):
-    page = page_of(summary(out_of_bag=out_of_bag(3, number=0)))
+    labels = np.arange(30) % 3
+    page = page_of(summary(out_of_bag=OutOfBag(labels, np.repeat(labels[:, None], 3, axis=1), labels, 3)))
     assert "The members agree on every row." in page.text
+    assert "img" not in page.tags
+
+
+def test_images_that_were_left_out_are_not_taken_for_agreement(page_of):
+    page = page_of(summary(out_of_bag=out_of_bag(3, number=0)))
+    assert "Pictures of disputed rows were left out." in page.text
     assert "img" not in page.tags
 
 
@@ -228,6 +238,26 @@ def test_each_member_has_a_row_with_its_measures(page_of):
         assert cells["training loss"] == f"{table['loss'][member]:.4f}"
         assert cells["rows"] == str(100 + member)
     assert len(rows) == 3
+
+
+def test_each_class_has_a_row_with_its_recall_and_precision(page_of):
+    votes = evaluation(4, classes=3)
+    page = page_of(summary(4), evaluation=votes, class_names=["ant", "bee", "<cat>"])
+    shown = {tuple(row) for row in page.cells}
+    for name, (rows, recall, precision) in zip(["ant", "bee", "<cat>"], votes.classTable.to_numpy(), strict=True):
+        assert (name, f"{rows:,.0f}", f"{recall:.2%}", f"{precision:.2%}") in shown
+
+
+def test_the_lowest_recall_is_named(page_of):
+    votes = replace(evaluation(4, classes=3), confusion=np.array([[200, 0, 0], [0, 1, 3], [0, 0, 96]]))
+    page = page_of(summary(4), evaluation=votes, class_names=["ant", "bee", "cat"])
+    assert "Recall by class: mean 75.00%, lowest 25.00% (class 'bee', 4 rows)." in page.text
+
+
+def test_the_epoch_that_members_kept_has_a_column(page_of):
+    fit = summary(2, [3, 4])
+    fit = replace(fit, members=(replace(fit.members[0], keptEpoch=1), fit.members[1]))
+    assert ("epoch kept" in page_of(fit).text) and ("epoch kept" not in page_of(summary(2)).text)
 
 
 def test_columns_without_information_are_left_out(page_of):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.results import AWKWARD_NAMES, evaluation, no_votes, out_of_bag, summary
+from support.results import AWKWARD_NAMES, count_votes, evaluation, no_votes, out_of_bag, random_votes, summary
 
 from spark_cnn_ensemble.report_sentences import story
 from spark_cnn_ensemble.votes import OutOfBag
@@ -40,7 +40,9 @@ def test_out_of_bag_accuracy_is_given_with_its_interval_and_the_members_range():
     alone = votes.memberAccuracies
     assert (
         f"Out-of-bag accuracy of the vote: {votes.accuracy:.2%} (95 % confidence interval {low:.2%} to {high:.2%}), "
-        f"measured on {votes.rows} sampled rows. On each row, only the members that were not trained on it vote. "
+        f"measured on {votes.rows} sampled rows. On each row, only the members that were not trained on it vote: "
+        f"{votes.votersPerRow:.1f} of 3 on average. So the estimate is pessimistic, and the vote of all 3 may be better than "
+        f"the interval says. "
         f"Single members reach {alone.mean():.2%} on average, from {alone.min():.2%} to {alone.max():.2%}."
     ) in text_of(summary(out_of_bag=votes))
 
@@ -64,6 +66,9 @@ def test_a_missing_out_of_bag_estimate_has_its_reason(votes, reason):
     )
 
 
+FEW = "Votes of so few do not show whether more would help: fit with more members and compare on held-out rows."
+
+
 @pytest.mark.parametrize(
     ("right_by_size", "sentence"),
     [
@@ -73,24 +78,57 @@ def test_a_missing_out_of_bag_estimate_has_its_reason(votes, reason):
             "error (± 1.86 points): more members are likely to help.",
         ),
         (
-            [700, 895, 850, 900],
-            "90.00% with 4. The gain of 0.50 points is within the margin of error (± 1.86 points). Gains shrink as "
+            [700, 700, 895, 850, 850, 900],
+            "90.00% with 6. The gain of 0.50 points is within the margin of error (± 1.86 points). Gains shrink as "
             "members are added: doubling their number again should add less.",
         ),
-        ([700, 900, 850, 900], "it has levelled off, and more members are unlikely to help."),
-        ([700, 950, 850, 900], "it has levelled off"),
+        ([700, 700, 900, 850, 850, 900], "it has levelled off, and more members are unlikely to help."),
+        ([700, 700, 950, 850, 850, 900], "it has levelled off"),
         ([100, 1000, 1000, 1000], "it has levelled off"),
+        ([700, 895, 850, 900], f"90.00% with 4. {FEW}"),
+        ([700, 950, 850, 900], f"90.00% with 4. {FEW}"),
+        ([900, 900], f"90.00% with 2. {FEW}"),
         ([800, 900], "? Accuracy is 80.00% with 1 member and 90.00% with 2. The gain"),
         ([800, 850, 900], "? Accuracy is 80.00% with 1 member and 90.00% with 3. The gain"),
         ([800], "? Votes of one size do not show it."),
     ],
-    ids=["gain", "gain within chance", "no gain", "loss", "all right", "two members", "three members", "one member"],
+    ids=[
+        "gain",
+        "gain within chance",
+        "no gain",
+        "loss",
+        "all right",
+        "gain within chance of few",
+        "loss of few",
+        "no gain of two",
+        "two members",
+        "three members",
+        "one member",
+    ],
 )
 def test_the_gain_from_more_members_is_compared_with_chance(right_by_size, sentence):
     votes = replace(evaluation(len(right_by_size), rows=1000), rightBySize=np.array(right_by_size))
     text = text_of(summary(len(right_by_size)), votes)
     assert "Would more members help?" in text
     assert sentence in text
+
+
+def test_out_of_bag_votes_of_few_members_do_not_speak_against_more():
+    """Two members can only tie where they differ, so two vote as well as one."""
+    labels, votes = random_votes(4, 3, 900)
+    votes[np.arange(900)[:, None] % 2 == np.arange(4) % 2] = -1
+    text = text_of(summary(4, out_of_bag=OutOfBag(labels, votes, count_votes(votes, 3)[1], 3)))
+    assert FEW in text
+    assert "2.0 of 4 on average" in text
+    assert "unlikely to help" not in text
+
+
+def test_early_stopping_is_described():
+    fit = summary(2, [4, 5], validation=True)
+    members = tuple(replace(member, keptEpoch=kept) for member, kept in zip(fit.members, (2, 4), strict=True))
+    assert ("Training stopped early, with the weights of the epoch of the lowest validation loss: 2 to 4.") in text_of(
+        replace(fit, members=members)
+    )
 
 
 def test_the_most_frequent_errors_are_listed():

@@ -43,6 +43,12 @@ def test_rows_without_an_out_of_bag_member_are_not_counted(votes):
     assert votes.accuracy == np.mean([votes.predictions[row] == votes.labels[row] for row in voted])
 
 
+def test_the_number_of_voters_is_the_mean_over_rows_with_a_vote():
+    votes = np.array([[0, -1, -1], [1, 1, -1], [-1, -1, -1]])
+    assert out_of_bag_of(np.array([0, 1, 1]), votes, 2).votersPerRow == 1.5
+    assert math.isnan(out_of_bag_of(np.array([0]), np.array([[-1, -1]]), 2).votersPerRow)
+
+
 def test_a_members_accuracy_is_that_on_its_out_of_bag_rows(votes):
     for member in range(6):
         out_of_bag = votes.votes[:, member] >= 0

@@ -168,6 +168,13 @@ class Checkpoint:
         writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         writer.options(**SMALL_ROW_GROUPS).parquet(f"{self._path}/attempt={self._attempt}")
 
+    def discard(self) -> None:
+        """Delete what this attempt wrote, and the identity of the fit unless other attempts need it."""
+        files = engine_of(self._spark).files
+        files.delete(f"{self._path}/attempt={self._attempt}")
+        if not files.matches(f"{self._path}/attempt=*"):
+            files.delete(f"{self._path}/_fit.json")
+
     def trained(self) -> DataFrame:
         """The rows that this attempt wrote."""
         return self._parts().where(F.col("attempt") == self._attempt)

@@ -20,7 +20,7 @@ from spark_cnn_ensemble.engine.shared_weights import collect_weights
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, train_members
+from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
 
@@ -95,7 +95,7 @@ def training(
         if checkpoint is not None and finished:
             checkpoint.check_rows(finished, bagged)
     for before in finished.values():
-        progress.count([((0, before.report["member"]), before.report["history"]["accuracy"][-1])])
+        progress.count([((0, before.report["member"]), reported_accuracy(before.report))])
     missing = [member for member in range(num_members) if member not in finished]
     reports: list[dict[int, dict[str, Any]]] = [
         {member: before.report for member, before in finished.items()} for _ in plans

@@ -36,7 +36,13 @@ def sample_size(rows: int, size: int) -> int:
 
 
 def vote_on_sample(
-    sample: DataFrame, ensemble: Ensemble, members: list[int], draw: Draw, rows: int, soft: bool
+    sample: DataFrame,
+    ensemble: Ensemble,
+    members: list[int],
+    draw: Draw,
+    rows: int,
+    soft: bool,
+    thresholds: tuple[float, ...] | None,
 ) -> OutOfBag:
     """Vote on the `rows` rows with the lowest tickets, each by the members that did not train on it.
 
@@ -51,10 +57,14 @@ def vote_on_sample(
     rows : int
     soft : bool
         Whether the vote is the mean softmax.
+    thresholds : tuple of float or None
+        One per class; see the Param.
     """
     spark = sample.sparkSession
     pixels = PixelFormat("bytes", "bytes", ensemble.input_shape)
-    plan = VotingPlan(ensemble.id, ensemble.architectures, ensemble.architecture_of, pixels, soft=soft)
+    plan = VotingPlan(
+        ensemble.id, ensemble.architectures, ensemble.architecture_of, pixels, soft=soft, thresholds=thresholds
+    )
     in_bag = F.array(*[draw.copies(F.col("row_key"), F.lit(member)) > 0 for member in members])
     tasks = max(1, min(engine_of(spark).slots, math.ceil(rows / _ROWS_PER_TASK)))
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.shared_weights.of(spark))

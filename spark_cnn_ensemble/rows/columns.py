@@ -29,9 +29,8 @@ from pyspark.sql.types import (
 from spark_cnn_ensemble.rows.libsvm import libsvm_remedy
 from spark_cnn_ensemble.worker.pixels import BEYOND_FLOAT32, PixelFormat, encoded_shape, is_encoded
 
-MAX_INFERRED_CLASSES = 1000
 _IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
-_SKIP = "; fix the row, or set handleInvalid='skip' to leave such rows out."
+SKIP = "; fix the row, or set handleInvalid='skip' to leave such rows out."
 
 
 @dataclass(frozen=True)
@@ -295,30 +294,6 @@ def label_fault(label: Column, name: str, num_classes: int | None) -> Column:
     return F.concat(F.lit(f"column '{name}' "), fault, F.lit(f" where a whole number {indices} was expected"))
 
 
-def count_classes(dataset: DataFrame, label: Column, name: str, skip_invalid: bool) -> int:
-    """The largest label + 1, and at least 2; runs a job over the label column.
-
-    Raises
-    ------
-    ValueError
-        A label is not a class index and must not be skipped, no label is usable, or there are implausibly many classes.
-    """
-    fault = label_fault(label, name, None)
-    summary = dataset.select(F.min(fault), F.max(F.when(fault.isNull(), label))).head()
-    assert summary is not None
-    first_fault, largest = summary
-    if first_fault is not None and not skip_invalid:
-        raise ValueError(f"A row: {first_fault}{_SKIP}")
-    if largest is None:
-        raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
-    if largest >= MAX_INFERRED_CLASSES:
-        raise ValueError(
-            f"Column '{name}' (parameter 'labelCol') holds label {largest:.0f}; more than {MAX_INFERRED_CLASSES} "
-            "classes are not inferred from the data: set 'numClasses' if there are that many, or index the labels."
-        )
-    return max(2, int(largest) + 1)
-
-
 def weight_fault(weight: Column, name: str) -> Column:
     """What is wrong with a weight that is null, negative, NaN or infinite as float32, else null."""
     bad = weight.isNull() | F.isnan(weight) | (weight < 0) | (weight.cast("float") == math.inf)
@@ -351,5 +326,5 @@ def numeric(dataset: DataFrame, name: str, param: str) -> Column:
 
 def refusing(value: Column, fault: Column, row: Column) -> Column:
     """`value` where `fault` is null; elsewhere the job fails with a sentence that names the `row`, if it has a name."""
-    sentence = F.concat(F.coalesce(F.concat(F.lit("Row "), row), F.lit("A row")), F.lit(": "), fault, F.lit(_SKIP))
+    sentence = F.concat(F.coalesce(F.concat(F.lit("Row "), row), F.lit("A row")), F.lit(": "), fault, F.lit(SKIP))
     return F.when(fault.isNull(), value).otherwise(F.raise_error(sentence).cast("int"))

@@ -101,6 +101,8 @@ class Trainer:
                 architecture = replace(self.program.architecture, scaled=True)
                 return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan)
             standardization = standardization_weights(mean, variance, scaled)
+        if plan.class_weighting == "balanced":
+            bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
         self._reset(seed, standardization)
         rng = np.random.default_rng(seed)
         steps = self._steps(bag.training.images.dtype)
@@ -216,6 +218,13 @@ class Trainer:
         }[self.program.learning_rate_schedule]()
 
 
+def kept_epoch(history: dict[str, list[float]], plan: TrainingPlan) -> int:
+    """The epoch, from 1, whose weights a member has: the first with the lowest validation loss if it may stop early."""
+    if plan.early_stopping_patience and "val_loss" in history:
+        return int(np.argmin(history["val_loss"])) + 1
+    return len(history["loss"])
+
+
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
     """Images, labels and weights in an order, a few whole batches at a time, so that a bag on disk stays there.
 
@@ -230,6 +239,18 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
     for begin in range(0, len(order), step):
         index = order[begin : begin + step]
         yield examples.gather(index), examples.labels[index], weights[index]
+
+
+def _balanced(examples: Examples) -> Examples:
+    """The rows with weights by which each class weighs the same, on top of those that they have.
+
+    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), each copy counted.
+    """
+    copies = np.maximum(examples.copies, 1)  # a row that validates has no copy
+    counts = np.bincount(examples.labels, copies)
+    factors = (copies.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)))[examples.labels]
+    weights = factors if examples.weights is None else factors * examples.weights
+    return replace(examples, weights=weights.astype(np.float32))
 
 
 def _rows_at_once(images: np.ndarray, batch_size: int) -> int:

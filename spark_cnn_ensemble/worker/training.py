@@ -17,7 +17,7 @@ import pandas as pd
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
-from spark_cnn_ensemble.worker.trainer import trainer_of
+from spark_cnn_ensemble.worker.trainer import kept_epoch, trainer_of
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
@@ -68,11 +68,17 @@ def train_members(
     table = train_member(bag, plan, task.attemptNumber())
     if report is not None:
         outcome = json.loads(table["report"].iloc[0])
-        accuracy = math.nan if "failure" in outcome else outcome["history"]["accuracy"][-1]
+        accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
         report([((index, member), accuracy)])
     yield table.assign(plan=np.int32(index))
     if not index:  # all plans have the same bags, and so the same sample
         yield from sample_tables(bag)
+
+
+def reported_accuracy(report: dict[str, Any]) -> float:
+    """The training accuracy in a member's report, of the epoch whose weights it has."""
+    curve = report["history"]["accuracy"]
+    return curve[report.get("keptEpoch", len(curve)) - 1]
 
 
 def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
@@ -104,7 +110,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
         "examples": int(bag.training.copies.sum()),
         "validationRows": len(bag.validation),
         "skippedRows": bag.skipped,
-        "classCounts": np.bincount(bag.training.labels, minlength=plan.architecture.num_classes).tolist(),
+        "classCounts": _class_counts(bag.training, plan.architecture.num_classes),
         "fingerprint": bag.fingerprint,
         "spilled": bag.spilled,
         "retries": attempt,
@@ -112,7 +118,8 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
     }
     try:
         trainer = trainer_of(plan.program)
-        weights, report["history"] = trainer.train(bag, plan)
+        weights, history = trainer.train(bag, plan)
+        report.update(history=history, keptEpoch=kept_epoch(history, plan))
         report["scaled"] = len(weights) > len(trainer.network.weights)
         data = pack_weights(weights)
     except Divergence as divergence:
@@ -123,6 +130,12 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
     parts = split_weights(data) or [b""]
     reports = [json.dumps(report), *[None] * (len(parts) - 1)]
     return _table(bag.member, len(parts), part=range(len(parts)), bytes=parts, report=reports)
+
+
+def _class_counts(examples: Examples, classes: int) -> list[int]:
+    """Rows of each class, those of weight 0 left out, as nothing is learned from them."""
+    learned = slice(None) if examples.weights is None else examples.weights > 0
+    return np.bincount(examples.labels[learned], minlength=classes).tolist()
 
 
 def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:

@@ -56,6 +56,8 @@ class TrainingPlan(Program):
     early_stopping_patience : int
         Epochs without a lower validation loss after which training stops; 0: never.
     seed : int
+    class_weighting : {"none", "balanced"}
+        "balanced": rows weigh in the loss so that each class of a bag weighs the same.
     keep_diverged : bool
         Whether a member that diverges is reported; if not, it fails the job.
     """
@@ -65,6 +67,7 @@ class TrainingPlan(Program):
     learning_rate: float
     early_stopping_patience: int
     seed: int
+    class_weighting: str = "none"
     keep_diverged: bool = False
 
     @property

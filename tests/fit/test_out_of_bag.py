@@ -88,6 +88,13 @@ def test_members_are_the_same_with_and_without_a_sample(train):
     assert weights_of(with_sample) == weights_of(classifier.fit(train))
 
 
+def test_out_of_bag_votes_are_decided_by_the_thresholds(train):
+    thresholds = [1e-9] + [1.0] * 9
+    votes = small(thresholds=thresholds, votingStrategy="soft", oobSampleSize=100).fit(train).summary.outOfBag
+    assert votes.predictions.tolist() == [0] * 100
+    assert votes.agreement["rows"].sum() == votes.rows
+
+
 def overlap(one, other):
     """Whether two intervals overlap."""
     return one[0] < other[1] and other[0] < one[1]
@@ -181,3 +188,26 @@ def test_a_pruned_model_scores_with_its_members_alone(train, test):
 )
 def test_the_sample_has_at_most_256_mib_of_pixels(rows, numbers, expected):
     assert sample_size(rows, numbers) == expected
+
+
+def test_pictures_of_training_rows_are_left_out_on_request(train, tmp_path):
+    classifier = small(bagging="bootstrap", oobSampleSize=100, idCol="id")
+    kept = classifier.fit(train)
+    left_out = classifier.copy({classifier.keepDisputedRows: False}).fit(train)
+    assert len(kept.summary.outOfBag.disputedRows) == 12
+    assert left_out.summary.outOfBag.disputedRows == ()
+    assert np.array_equal(left_out.summary.outOfBag.votes, kept.summary.outOfBag.votes)
+    assert weights_of(left_out) == weights_of(kept)
+    left_out.summary.to_html(str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text()
+    assert "Pictures of disputed rows were left out." in page
+    assert "data:image" not in page
+
+
+def test_a_fitted_model_can_be_saved_without_pictures(train, tmp_path):
+    model = small(bagging="bootstrap", oobSampleSize=100).fit(train)
+    model.copy().setKeepDisputedRows(False).save(str(tmp_path / "model"))
+    votes = CNNEnsembleClassificationModel.load(str(tmp_path / "model")).summary.outOfBag
+    assert votes.disputedRows == () and votes.rows == model.summary.outOfBag.rows
+    assert "iVBOR" not in "".join(file.read_text() for file in (tmp_path / "model" / "metadata").glob("part-*"))
+    assert len(model.summary.outOfBag.disputedRows) == 12

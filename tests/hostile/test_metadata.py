@@ -125,6 +125,7 @@ BAD_VALUES = {
     (*MEMBER, "member"): [*NOT_COUNTS, "../../x"],
     (*MEMBER, "rows"): NOT_COUNTS,
     (*MEMBER, "retries"): NOT_COUNTS,
+    (*MEMBER, "keptEpoch"): [*NOT_COUNTS, 10**6],
     (*MEMBER, "spilled"): [1, "no", None],
     (*MEMBER, "seconds"): ["1", None, True],
     (*MEMBER, "classCounts"): [[1], [1, 2, 3], [-1, 2], [0.5, 1], "12", None],

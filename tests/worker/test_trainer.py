@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils.class_weight import compute_sample_weight
 from support.bags import (
     SMALL,
     UNSCALED,
@@ -361,3 +362,57 @@ def test_divergence_is_refused_with_what_is_not_set_yet(some_digits, plan, scale
     sentence = rf"^Member 1 diverged: its (val_)?loss is (nan|inf) in epoch \d+; {remedy}\.$"
     with pytest.raises(Refusal, match=sentence):
         train(bag_of(replace(some_digits, images=images), member=1), plan)
+
+
+# ------------------------------------------------------------------------------------- class weighting
+
+
+BALANCED = training_plan(class_weighting="balanced")
+
+
+@pytest.fixture(scope="module")
+def imbalanced(some_digits):
+    """40 rows of class 1, 12 of class 2 (half of them with 2 copies) and 3 of class 3; no rows of seven classes."""
+    ones, twos, threes = (np.flatnonzero(some_digits.labels == label) for label in (1, 2, 3))
+    rows = pick(some_digits, np.concatenate([np.tile(ones[:10], 4), twos[:12], threes[:3]]))
+    copies = np.where((rows.labels == 2) & (np.arange(len(rows)) % 2 == 0), 2, 1)
+    return replace(rows, copies=copies.astype(np.int32))
+
+
+BY_HAND = np.array([0, 61 / (3 * 40), 61 / (3 * 18), 61 / (3 * 3)])  # 40 + 18 + 3 copies of three classes
+
+
+def test_balanced_weights_are_rows_over_classes_times_rows_of_the_class(imbalanced):
+    weighted = replace(imbalanced, weights=BY_HAND[imbalanced.labels].astype(np.float32))
+    balanced, by_hand = train(bag_of(imbalanced), BALANCED), train(bag_of(weighted), training_plan())
+    assert identical(balanced[0], by_hand[0])
+    assert not identical(balanced[0], train(bag_of(imbalanced), training_plan())[0])
+
+
+def test_balanced_weights_are_those_of_scikit_learn(imbalanced):
+    labels = np.repeat(imbalanced.labels, imbalanced.copies)
+    by_row = compute_sample_weight("balanced", labels)[np.cumsum(imbalanced.copies) - 1]
+    weighted = replace(imbalanced, weights=by_row.astype(np.float32))
+    assert identical(train(bag_of(imbalanced), BALANCED)[0], train(bag_of(weighted), training_plan())[0])
+
+
+def test_row_weights_multiply_the_balanced_weights(imbalanced):
+    weights = np.random.default_rng(1).integers(1, 4, len(imbalanced)).astype(np.float32)
+    product = replace(imbalanced, weights=(BY_HAND[imbalanced.labels] * weights).astype(np.float32))
+    weighted = replace(imbalanced, weights=weights)
+    assert identical(train(bag_of(weighted), BALANCED)[0], train(bag_of(product), training_plan())[0])
+
+
+def test_balanced_classes_of_equal_size_change_nothing(some_digits):
+    rows = pick(some_digits, np.concatenate([np.flatnonzero(some_digits.labels == label)[:6] for label in range(10)]))
+    assert identical(train(bag_of(rows), BALANCED)[0], train(bag_of(rows), training_plan())[0])
+
+
+def test_the_validation_loss_is_balanced_too(imbalanced):
+    """It is the mean over the classes of the mean loss of their rows."""
+    validation = replace(pick(imbalanced, np.arange(len(imbalanced))[5:]), copies=np.zeros(len(imbalanced) - 5, int))
+    weights, history = train(bag_of(imbalanced, validation), BALANCED)
+    output = predict(SMALL, weights, validation.images)
+    loss = -np.log(output[np.arange(len(validation)), validation.labels])
+    by_class = [loss[validation.labels == label].mean() for label in (1, 2, 3)]
+    assert history["val_loss"][-1] == pytest.approx(np.mean(by_class), rel=1e-4)

@@ -1,0 +1,69 @@
+"""The number of classes, where neither a Param nor metadata gives it, and the refusals of a single class.
+
+Called by the estimator.
+"""
+
+from __future__ import annotations
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_cnn_ensemble.rows.columns import SKIP, label_fault
+
+MAX_INFERRED_CLASSES = 1000
+_TWO_CLASSES = (
+    "but at least two classes are needed; for text, read the label from the other end of the line (label='first', on "
+    "the command line --label first), and for images in folders, make one sub-folder per class."
+)
+
+
+def count_classes(
+    dataset: DataFrame, label: Column, name: str, skip_invalid: bool, validates: Column | None = None
+) -> int:
+    """The largest label + 1, and at least 2; runs a job over the label column, and over the rows' `validates` if given.
+
+    Raises
+    ------
+    ValueError
+        A label is not a class index and must not be skipped, no label is usable, the training rows have only one, or
+        there are implausibly many classes.
+    """
+    fault = label_fault(label, name, None)
+    sound = fault.isNull()
+    trains = sound if validates is None else sound & ~validates
+    summary = dataset.select(
+        F.count(F.lit(1)),
+        F.min(fault),
+        F.max(F.when(sound, label)),
+        F.min(F.when(trains, label)),
+        F.max(F.when(trains, label)),
+    ).head()
+    assert summary is not None
+    rows, first_fault, largest, lowest_trained, highest_trained = summary
+    if first_fault is not None and not skip_invalid:
+        raise ValueError(f"A row: {first_fault}{SKIP}")
+    if largest is None:
+        raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
+    if largest >= MAX_INFERRED_CLASSES:
+        raise ValueError(
+            f"Column '{name}' (parameter 'labelCol') holds label {largest:.0f}; more than {MAX_INFERRED_CLASSES} "
+            "classes are not inferred from the data: set 'numClasses' if there are that many, or index the labels."
+        )
+    if lowest_trained is not None and lowest_trained == highest_trained:
+        raise ValueError(one_label(rows, name, int(lowest_trained)))
+    return max(2, int(largest) + 1)
+
+
+def one_label(rows: int, name: str, label: int, class_name: str | None = None) -> str:
+    """The sentence that refuses training rows which all have the same label, out of `rows` rows that were read."""
+    named = "" if class_name is None else f" ('{class_name}')"
+    return (
+        f"All training rows have label {label}{named} in column '{name}' (parameter 'labelCol'; {rows:,} rows were "
+        f"read), {_TWO_CLASSES}"
+    )
+
+
+def one_class_in_metadata(name: str, class_names: list[str] | None) -> str:
+    """The sentence that refuses a label column whose metadata has a single class."""
+    named = f", '{class_names[0]}'" if class_names else ""
+    return f"The metadata of column '{name}' (parameter 'labelCol') has one class{named}, {_TWO_CLASSES}"

@@ -30,10 +30,12 @@ from spark_cnn_ensemble.fit_result import MemberSummary
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasImageShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.progress import FitProgress
-from spark_cnn_ensemble.rows.columns import count_classes, features_of, infer_shape, label_values
+from spark_cnn_ensemble.progress import FitProgress, note
+from spark_cnn_ensemble.rows.columns import count_classes, label_values
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
-from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
+from spark_cnn_ensemble.rows.features import Features, features_of, source_of
+from spark_cnn_ensemble.rows.shapes import infer_shape
+from spark_cnn_ensemble.rows.training_rows import Classes, TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.network import Architecture, check_network
@@ -109,6 +111,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         handleInvalid: str = "error",
         numClasses: int | None = None,
         inputShape: list[int] | None = None,
+        resizeImages: bool = False,
         numMembers: int = 10,
         bagging: str = "disjoint",
         subsamplingRate: float = 1.0,
@@ -193,7 +196,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
         started = time.perf_counter()
         for classifier in classifiers:
             classifier._check()
-        columns, num_classes, class_names = self._read_schema(dataset)
+        columns, classes, class_names = self._read_schema(dataset)
+        num_classes = classes.number
         draw = self._draw()
         plans = [classifier._plan(columns.features.pixels, num_classes, draw) for classifier in classifiers]
         for classifier, plan in zip(classifiers, plans, strict=True):
@@ -203,7 +207,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
 
         observation = Observation()
         sample_rows = plans[0].rules.sample_size
-        bagged = bag_rows(dataset, columns, num_classes, draw, sample_rows > 0, self._skips, observation)
+        bagged = bag_rows(dataset, columns, classes, draw, sample_rows > 0, self._skips, observation)
         fitted = []
         with (
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
@@ -238,25 +242,38 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             models.append(classifier._copyValues(model)._set(numMembers=len(ensemble)))
         return models
 
-    def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
+    def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, Classes, tuple[str, ...] | None]:
         """The columns to read, the number of classes, and the classes' names if the label's metadata has them.
 
-        Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first row, and the
+        Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first rows, and the
         number of classes, from the label column.
         """
-        _, class_names, num_classes = label_values(dataset, self.getLabelCol())
-        num_classes = optional(self, "numClasses") or num_classes
-        shape = tuple(optional(self, "inputShape") or infer_shape(dataset, self.getFeaturesCol()))
+        _, class_names, in_metadata = label_values(dataset, self.getLabelCol())
         columns = TrainingColumns.of(
             dataset,
-            features_of(dataset, self.getFeaturesCol(), shape),
+            self._features(dataset),
             self.getLabelCol(),
             *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
         )
-        if num_classes is None:
-            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips)
-        named = tuple(class_names) if class_names and len(class_names) == num_classes else None
-        return columns, num_classes, named
+        given = optional(self, "numClasses")
+        if given:
+            classes = Classes(given, "param")
+        elif in_metadata:
+            classes = Classes(in_metadata, "metadata")
+        else:
+            classes = Classes(count_classes(dataset, columns.label, self.getLabelCol(), self._skips), "rows")
+        named = tuple(class_names) if class_names and len(class_names) == classes.number else None
+        return columns, classes, named
+
+    def _features(self, dataset: DataFrame) -> Features:
+        source, resize = source_of(dataset, self.getFeaturesCol()), self.getResizeImages()
+        given = optional(self, "inputShape")
+        if given:
+            return features_of(source, tuple(given), "param", resize)
+        shape, how = infer_shape(dataset, source, resize)
+        if how:
+            note(f"inputShape {list(shape)}: {how}.", self.getVerbose() > 0)
+        return features_of(source, shape, "rows", resize)
 
     @property
     def _skips(self) -> bool:
@@ -342,8 +359,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
             **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
             "idCol": optional(self, "idCol"),
         }
-        # Memory limit and divergence handling do not affect finished members.
-        del identity["rules"]["memory_limit"], identity["keep_diverged"]
+        # Memory limit, divergence handling and messages do not affect finished members.
+        del identity["rules"]["memory_limit"], identity["keep_diverged"], identity["rules"]["pixels"]["source"]
         return Checkpoint(spark, self.getCheckpointDir(), identity)
 
     def _check_sound(self, trained: Trained) -> None:
@@ -437,6 +454,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     def setInputShape(self, value: list[int]) -> CNNEnsembleClassifier:
         """Sets the value of inputShape."""
         return self._set(inputShape=value)
+
+    def setResizeImages(self, value: bool) -> CNNEnsembleClassifier:
+        """Sets the value of resizeImages."""
+        return self._set(resizeImages=value)
 
     def setNumMembers(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of numMembers."""

@@ -87,7 +87,7 @@ def test_a_bad_image_is_a_fault_of_its_row_alone_and_takes_little_memory(case):
         block, faults = to_pixels([VALID, data, VALID], EIGHT)
     assert not block[1].any()
     assert set(faults) == {1}
-    assert faults[1].startswith(("is a damaged image (", "is an image of ")), faults
+    assert faults[1].what.startswith(("is a damaged image (", "is an image of ")), faults
 
 
 def test_text_that_inflates_after_the_pixels_takes_little_memory():

@@ -28,7 +28,7 @@ from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
 from spark_cnn_ensemble.params import _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter, read_weights
 from spark_cnn_ensemble.rows.columns import label_fault, label_values, refusing
-from spark_cnn_ensemble.rows.features import Features, cells_of_known_size, features_of, source_of
+from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.evaluation import COUNTS_SCHEMA, count_votes
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -171,9 +171,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         if self.getHandleInvalid() == "skip":
             votes = votes.asNondeterministic()  # or Spark would move the filter below and vote twice
         struct = f"votes_{uuid.uuid4().hex}"
-        scored = dataset.select(
-            "*", votes(cells_of_known_size(features, plan.refuse_invalid), features.name).alias(struct)
-        )
+        scored = dataset.select("*", votes(cells_to_score(features, plan.refuse_invalid), features.name).alias(struct))
         if self.getHandleInvalid() == "skip":
             scored = scored.where(F.col(struct)["prediction"].isNotNull())
         columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]
@@ -319,7 +317,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         label, _, _ = label_values(dataset, self.getLabelCol())
         plan = self._plan(features.pixels)
         fault = label_fault(label, self.getLabelCol(), self.numClasses, "give labels of the model's classes")
-        cells = cells_of_known_size(features, plan.refuse_invalid)
+        cells = cells_to_score(features, plan.refuse_invalid)
         if plan.refuse_invalid:
             label = refusing(label.cast("int"), fault, features.name)
         else:

@@ -97,15 +97,15 @@ class Features:
         string; what is wrong with a row's features and the remedy, null where they are usable.
     name : Column
         string; a row's name in messages, else null.
-    sized_by_spark : bool
-        Whether the sizes that `fault` checks do not reach a worker.
+    checked_by_spark : bool
+        Whether workers do not get all that `fault` checks, such as the sizes of arrays of arrays.
     """
 
     pixels: PixelFormat
     cells: Column
     fault: Column
     name: Column
-    sized_by_spark: bool
+    checked_by_spark: bool
 
     def content(self, cells: Column) -> Column:
         """The cells in the form to hash: arrays of the same numbers are the same, whatever their type."""
@@ -165,7 +165,7 @@ def _wrong_type(name: str, kind: DataType) -> str:
         )
     remedy = "convert the column or set 'featuresCol'"
     if isinstance(kind, StructType):
-        remedy = f"set 'featuresCol' to a field of it, such as '{name}.{kind.names[0] if kind.names else ''}'"
+        remedy = f"set featuresCol='{name}.FIELD' for the images in a field of it"
     return (
         f"{which} of type {kind.simpleString()}, but features must be a vector, an array of numbers, arrays of arrays "
         "[height][width] or [height][width][channels], an image struct, bytes, or a struct of bytes and path; "
@@ -231,7 +231,8 @@ def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, re
     cells = source.cells
     if source.form == "bgr" and resize:
         cells = F.concat(F.encode(F.concat(F.concat_ws(" ", *source.size), F.lit("\n")), "utf-8"), cells)
-    return Features(pixels, cells, fault, source.row, source.form in ("nested", "bgr"))
+    checked_here = source.form in ("nested", "bgr") or isinstance(source.entry.dataType, StructType)
+    return Features(pixels, cells, fault, source.row, checked_here)
 
 
 def _fault(source: Source, pixels: PixelFormat) -> Column:
@@ -241,7 +242,7 @@ def _fault(source: Source, pixels: PixelFormat) -> Column:
     null = F.when(source.value.isNull(), F.lit(f"is null{fix}"))
     if source.form == "bytes":
         if isinstance(source.entry.dataType, StructType):
-            null = null.when(cells.isNull() & source.row.isNotNull(), F.lit(f"has a path but no bytes; {_READ_FILES}"))
+            null = null.when(cells.isNull() & source.row.isNotNull(), F.lit("has a path but no bytes; read the file"))
         return null.when(cells.isNull(), F.lit(f"is null{fix}"))
     if source.form == "bgr":
         return _fault_of_struct(source, pixels, null.when(cells.isNull(), F.lit(f"is null{fix}")))
@@ -259,9 +260,6 @@ def _fault(source: Source, pixels: PixelFormat) -> Column:
         F.size(cells) != pixels.size,
         F.concat(F.lit("has "), F.size(cells), F.lit(f" numbers where {pixels.size} were expected"), remedy),
     ).when(_has_unusable(cells, source.element), F.lit(f"has null, NaN or infinity{fix}"))
-
-
-_READ_FILES = "read the files into it"
 
 
 def _fault_of_struct(source: Source, pixels: PixelFormat, null: Column) -> Column:
@@ -307,13 +305,13 @@ def _has_unusable(cells: Column, element: str) -> Column:
     return unusable
 
 
-def cells_of_known_size(features: Features, refuse: bool) -> Column:
+def cells_to_score(features: Features, refuse: bool) -> Column:
     """The cells to score.
 
-    Where the size of a cell does not reach a worker, it is checked here; the worker checks the rest. Cells of another
-    size fail the job, or are null if not `refuse`.
+    What does not reach a worker is checked here: unusable cells fail the job, or are null if not `refuse`. The worker
+    checks the rest.
     """
-    if not features.sized_by_spark:
+    if not features.checked_by_spark:
         return features.cells
     if not refuse:
         return F.when(features.fault.isNull(), features.cells)

@@ -145,7 +145,11 @@ def test_skipped_rows_are_counted_in_one_bag_only():
             "Row id=7: column 'features' has 3 numbers where 4 were expected; fix the row, or set another 'inputShape' "
             "than [2, 2, 1]",
         ),
-        (numbers(1, 2, np.inf, 3), "7", "Row 7: column 'features' has null, NaN or infinity at position 2; fix the row"),
+        (
+            numbers(1, 2, np.inf, 3),
+            "7",
+            "Row 7: column 'features' has null, NaN or infinity at position 2; fix the row",
+        ),
     ],
     ids=["null", "short", "infinite"],
 )

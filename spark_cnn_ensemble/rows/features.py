@@ -32,6 +32,7 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat
 
 _IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
 _FILE_FIELDS = {"bytes", "path"}
+_LIBSVM = "numFeatures"  # what Spark's libsvm reader writes into the metadata
 _DIMENSIONS = 3  # of an array of arrays, at most
 
 
@@ -67,9 +68,20 @@ class Source:
 
     @property
     def length_in_metadata(self) -> int | None:
-        """The number of features in a vector column's metadata, as VectorAssembler writes it."""
-        length = (self.entry.metadata or {}).get("ml_attr", {}).get("num_attrs")
+        """The number of features in a vector column's metadata, as VectorAssembler and the libsvm reader write it."""
+        metadata = self.entry.metadata or {}
+        length = metadata.get("ml_attr", {}).get("num_attrs", metadata.get(_LIBSVM))
         return int(length) if length is not None and isinstance(self.entry.dataType, VectorUDT) else None
+
+    @property
+    def length_remedy(self) -> str:
+        """What to do about a number of features that makes no image."""
+        remedy = "set 'inputShape' to [height, width, channels]"
+        if _LIBSVM not in (self.entry.metadata or {}):
+            return remedy
+        return (
+            f"read libsvm, which leaves zeros out, with option('numFeatures', height * width * channels), or {remedy}"
+        )
 
     @property
     def size(self) -> list[Column]:
@@ -218,11 +230,7 @@ def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, re
     pixels = PixelFormat(source.name, form, shape, resize and form != "array", shape_from)
     length = source.length_in_metadata
     if length not in (None, pixels.size):
-        remedy = (
-            "give vectors of that length"
-            if shape_from == "model"
-            else "set 'inputShape' to the images' [height, width, channels]"
-        )
+        remedy = "give vectors of that length" if shape_from == "model" else source.length_remedy
         raise ValueError(
             f"Column '{source.name}' (parameter 'featuresCol') has {length} numbers per row, but inputShape "
             f"{list(shape)} needs {pixels.size}; {remedy}."

@@ -53,7 +53,7 @@ def infer_shape(dataset: DataFrame, source: Source, resize: bool) -> InferredSha
     if source.form == "array":
         length = source.length_in_metadata
         lengths = _first_rows(dataset, source, F.size(source.cells)) if length is None else [(length,)]
-        return _square(source.name, Counter(length for (length,) in lengths), raw=False)
+        return _square(source, Counter(length for (length,) in lengths))
     found = [tuple(row) for row in _first_rows(dataset, source, *source.size) if None not in row and min(row) > 0]
     if not found:
         raise ValueError(_no_rows(source.name))
@@ -101,7 +101,7 @@ def _shape_of_bytes(dataset: DataFrame, source: Source, resize: bool) -> Inferre
             f"Column '{source.name}' (parameter 'featuresCol') begins with an unreadable image ({fault}); set "
             "'inputShape' to [height, width, channels]."
         )
-    return _square(source.name, lengths, raw=True)
+    return _square(source, lengths)
 
 
 def _shape_of_pictures(pictures: list[Any], resize: bool) -> InferredShape:
@@ -121,19 +121,19 @@ def _note(shape: Shape, found: Counter[str]) -> str | None:
     return f"inferred from the first {found.total()} rows: {', '.join(kinds)}"
 
 
-def _square(name: str, lengths: Counter[int], raw: bool) -> InferredShape:
+def _square(source: Source, lengths: Counter[int]) -> InferredShape:
     length = max(lengths, key=lambda length: (lengths[length], length))
     side, colour = math.isqrt(length), math.isqrt(length // 3)
     if side * side != length or not side:
         example = f", for example [{colour}, {colour}, 3]" if 3 * colour * colour == length and colour else ""
         raise ValueError(
-            f"Column '{name}' (parameter 'featuresCol') has {length} numbers per row, which is not a square image "
-            f"with one channel; set 'inputShape' to [height, width, channels]{example}."
+            f"Column '{source.name}' (parameter 'featuresCol') has {length} numbers per row, which is not a square "
+            f"image with one channel; {source.length_remedy}{example}."
         )
     note = f"taken for a square of one channel from {length} numbers"
     if len(lengths) > 1:
         note += f", the most frequent length in the first {lengths.total()} rows"
-    if raw and side % 2 == 0:
+    if source.form == "bytes" and side % 2 == 0:
         note += f"; set inputShape=[{side // 2}, {side // 2}, 4] if they are pictures of four channels"
     return InferredShape((side, side, 1), note)
 

@@ -110,7 +110,7 @@ def three_long(good):
 def test_vectors_of_another_length_than_the_shape_are_refused(spark, three_long):
     assert fit_refused(spark, three_long) == (
         "Column 'features' (parameter 'featuresCol') has 3 numbers per row, but inputShape [2, 2, 1] needs 4; set "
-        "'inputShape' to the images' [height, width, channels]."
+        "'inputShape' to [height, width, channels]."
     )
 
 
@@ -157,3 +157,15 @@ def test_a_part_of_an_image_struct_is_refused(spark):
         "Column 'features.data' (parameter 'featuresCol') is a part of an image struct; set featuresCol='features', so "
         "that the pixels' order and size are known."
     )
+
+
+@pytest.mark.parametrize("unset", [[], ["inputShape"]], ids=["given", "inferred"])
+def test_the_remedy_for_libsvm_works(spark, tmp_path, unset):
+    (tmp_path / "data.txt").write_text("0 1:1 2:2 3:3\n1 1:200 2:150 3:100\n")
+    reader = spark.read.format("libsvm")
+    text = fit_refused(spark, reader.load(str(tmp_path)), unset=unset)
+    assert (
+        "; read libsvm, which leaves zeros out, with option('numFeatures', height * width * channels), or set "
+        "'inputShape' to [height, width, channels]"
+    ) in text
+    assert two_by_two(unset=unset).fit(reader.option("numFeatures", 4).load(str(tmp_path))).inputShape == [2, 2, 1]

@@ -51,8 +51,8 @@ _SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; t
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImageShape, MLReadable, MLWritable):
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
-    Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG). Labels are
-    class indices 0, 1, 2, ... of any numeric type. The input is read once if numClasses, or the metadata of the label
+    Features may be a vector, an array of numbers, arrays of arrays, Spark's image struct, bytes (raw pixels, PNG or
+    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans. The input is read once if numClasses, or the metadata of the label
     column, gives the number of classes; otherwise there is one more pass over the label column.
 
     The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same

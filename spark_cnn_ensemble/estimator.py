@@ -52,8 +52,9 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasImag
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
     Features may be a vector, an array of numbers, arrays of arrays, Spark's image struct, bytes (raw pixels, PNG or
-    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans. The input is read once if numClasses, or the metadata of the label
-    column, gives the number of classes; otherwise there is one more pass over the label column.
+    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans. The
+    input is read once if numClasses, or the metadata of the label column, gives the number of classes; otherwise there
+    is one more pass over the label column. Without inputShape, a small job over the first rows finds it.
 
     The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same
     spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.

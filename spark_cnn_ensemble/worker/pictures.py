@@ -83,6 +83,7 @@ def decode(data: bytes, shape: tuple[int, int, int], resize: bool, size_remedy: 
                 if image.height * image.width > MAX_RESIZED:
                     limit = f"more than the {MAX_RESIZED:,} that resizeImages decodes"
                     raise Unusable(f"{size}, {limit}", "make it smaller")
+                image.draft(None, (2 * width, 2 * height))  # a large JPEG is decoded at a half, quarter or eighth
             if channels not in _MODES:
                 fault = f"is an encoded image, which cannot be decoded to {channels} channels"
                 raise Unusable(fault, "set the channels of 'inputShape' to 1, 3 or 4")

@@ -1,5 +1,6 @@
 """Pictures that are transparent, of 16 bits, or of another size keep what they show."""
 
+import io
 import struct
 import zlib
 
@@ -131,6 +132,14 @@ def test_a_picture_of_another_size_is_resized():
 
 def test_a_picture_of_the_size_is_not_changed_by_resizing():
     assert np.array_equal(shown(encoded(PHOTO), 3, (12, 16), resize=True), PHOTO)
+
+
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_looks_the_same():
+    photo = Image.fromarray(PHOTO).resize((640, 480))
+    data = encoded(photo, "JPEG", quality=95)
+    whole = Image.open(io.BytesIO(data)).resize((16, 12), Image.Resampling.BILINEAR)
+    difference = shown(data, 3, (12, 16), resize=True).astype(int) - np.asarray(whole)
+    assert np.abs(difference).max() < 12
 
 
 def test_16_bits_of_grey_are_resized():

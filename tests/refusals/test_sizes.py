@@ -128,7 +128,8 @@ def test_a_folder_of_files_names_the_file(spark, tmp_path):
     for index in range(4):
         Image.fromarray(small_picture(index)).save(tmp_path / f"{index}.png")
     Image.fromarray(large_picture()).save(tmp_path / "odd one.png")
-    files = spark.read.format("binaryFile").load(str(tmp_path)).withColumn("label", F.lit(0))
+    files = spark.read.format("binaryFile").load(str(tmp_path))
+    files = files.withColumn("label", F.expr("path LIKE '%odd%'"))
     text = refused(two_by_two(featuresCol="content").fit, files)
     assert text.startswith(f"Row file:{tmp_path}/odd one.png: column 'content' is an image of 3x5"), text
 

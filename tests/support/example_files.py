@@ -11,7 +11,7 @@ from support.images import encoded
 def write_example_files(folder):
     """Write thirty digits of three classes into `folder`, a `pathlib.Path`.
 
-    photos: PNG and JPEG, a sub-folder per class; many-sizes: PNG of many sizes; hugging-face: Parquet; pixels.csv;
+    photos: PNG and JPEG, a sub-folder per class; many-sizes: PNG, two classes; hugging-face: Parquet; pixels.csv;
     digits.svm.
     """
     (x, y), _ = load_digits()
@@ -22,10 +22,11 @@ def write_example_files(folder):
         of_class.mkdir(parents=True, exist_ok=True)
         ending = ("png", "jpeg")[index % 2]
         (of_class / f"{index}.{ending}").write_bytes(encoded(picture, ending.upper()))
-    (folder / "many-sizes").mkdir()
+    for label in ("0", "1"):
+        (folder / "many-sizes" / label).mkdir(parents=True)
     for side in range(8, 24):
         resized = Image.fromarray(pictures[side]).resize((side, 2 * side))
-        (folder / "many-sizes" / f"{side}.png").write_bytes(encoded(resized))
+        (folder / "many-sizes" / str(side % 2) / f"{side}.png").write_bytes(encoded(resized))
     (folder / "hugging-face").mkdir()
     structs = [{"bytes": encoded(picture), "path": f"{index}.png"} for index, picture in enumerate(pictures)]
     table = pd.DataFrame({"image": structs, "label": labels})

@@ -31,11 +31,13 @@ from spark_cnn_ensemble.fit_result import MemberSummary
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.progress import FitProgress
+from spark_cnn_ensemble.progress import FitProgress, note
 from spark_cnn_ensemble.rows.classes import count_classes, one_class_in_metadata, one_label
-from spark_cnn_ensemble.rows.columns import features_of, infer_shape, label_values
+from spark_cnn_ensemble.rows.columns import label_values
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
-from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
+from spark_cnn_ensemble.rows.features import Features, features_of, source_of
+from spark_cnn_ensemble.rows.shapes import infer_shape
+from spark_cnn_ensemble.rows.training_rows import Classes, TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.network import Architecture
@@ -52,9 +54,10 @@ _SHARED_KEYS = 0.8  # distinct keys over rows, below which a warning is given; t
 class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasDataShape, MLReadable, MLWritable):
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
-    Features may be a vector, an array of numbers, Spark's image struct, or bytes (raw pixels, PNG or JPEG). Labels are
-    class indices 0, 1, 2, ... of any numeric type. The input is read once if numClasses, or the metadata of the label
-    column, gives the number of classes; otherwise there is one more pass over the label column.
+    Features may be a vector, an array of numbers, arrays of arrays, Spark's image struct, bytes (raw pixels, PNG or
+    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans. The
+    input is read once if numClasses, or the metadata of the label column, gives the number of classes; otherwise there
+    is one more pass over the label column. Without inputShape, a small job over the first rows finds it.
 
     The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same
     spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.
@@ -112,6 +115,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         handleInvalid: str = "error",
         numClasses: int | None = None,
         inputShape: list[int] | None = None,
+        resizeImages: bool = False,
         numMembers: int = 10,
         bagging: str = "disjoint",
         subsamplingRate: float = 1.0,
@@ -198,7 +202,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         started = time.perf_counter()
         for classifier in classifiers:
             classifier._check()
-        columns, num_classes, class_names = self._read_schema(dataset)
+        columns, classes, class_names = self._read_schema(dataset)
+        num_classes = classes.number
         draw = self._draw()
         plans = [classifier._plan(columns.features.pixels, num_classes, draw) for classifier in classifiers]
         for classifier, plan in zip(classifiers, plans, strict=True):
@@ -208,7 +213,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
 
         observation = Observation()
         sample_rows = plans[0].rules.sample_size
-        bagged = bag_rows(dataset, columns, num_classes, draw, sample_rows > 0, self._skips, observation)
+        bagged = bag_rows(dataset, columns, classes, draw, sample_rows > 0, self._skips, observation)
         fitted = []
         with (
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
@@ -254,27 +259,41 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         _warn_of_unseen_classes(models[0].summary, class_names)
         return models
 
-    def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, int, tuple[str, ...] | None]:
+    def _read_schema(self, dataset: DataFrame) -> tuple[TrainingColumns, Classes, tuple[str, ...] | None]:
         """The columns to read, the number of classes, and the classes' names if the label's metadata has them.
 
-        Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first row, and the
+        Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first rows, and the
         number of classes, from the label column.
         """
-        _, class_names, num_classes = label_values(dataset, self.getLabelCol())
-        num_classes = optional(self, "numClasses") or num_classes
-        if num_classes == 1:
+        _, class_names, in_metadata = label_values(dataset, self.getLabelCol())
+        given = optional(self, "numClasses")
+        if not given and in_metadata == 1:
             raise ValueError(one_class_in_metadata(self.getLabelCol(), class_names))
-        shape = tuple(optional(self, "inputShape") or infer_shape(dataset, self.getFeaturesCol()))
         columns = TrainingColumns.of(
             dataset,
-            features_of(dataset, self.getFeaturesCol(), shape),
+            lambda: self._features(dataset),
             self.getLabelCol(),
             *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
         )
-        if num_classes is None:
-            num_classes = count_classes(dataset, columns.label, self.getLabelCol(), self._skips, columns.validates)
-        named = tuple(class_names) if class_names and len(class_names) == num_classes else None
-        return columns, num_classes, named
+        if given:
+            classes = Classes(given, "param")
+        elif in_metadata:
+            classes = Classes(in_metadata, "metadata")
+        else:
+            counted = count_classes(dataset, columns.label, self.getLabelCol(), self._skips, columns.validates)
+            classes = Classes(counted, "rows")
+        named = tuple(class_names) if class_names and len(class_names) == classes.number else None
+        return columns, classes, named
+
+    def _features(self, dataset: DataFrame) -> Features:
+        source, resize = source_of(dataset, self.getFeaturesCol()), self.getResizeImages()
+        given = optional(self, "inputShape")
+        if given:
+            return features_of(source, tuple(given), "param", resize)
+        shape, how = infer_shape(dataset, source, resize)
+        if how:
+            note(f"inputShape {list(shape)}: {how}.", self.getVerbose() > 0)
+        return features_of(source, shape, "rows", resize)
 
     @property
     def _skips(self) -> bool:
@@ -361,8 +380,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
             "idCol": optional(self, "idCol"),
         }
-        # Memory limit and divergence handling do not affect finished members.
-        del identity["rules"]["memory_limit"], identity["keep_diverged"]
+        # Memory limit, divergence handling and messages do not affect finished members.
+        del identity["rules"]["memory_limit"], identity["keep_diverged"], identity["rules"]["pixels"]["source"]
         return Checkpoint(spark, self.getCheckpointDir(), identity)
 
     def _check_classes(
@@ -469,6 +488,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def setInputShape(self, value: list[int]) -> CNNEnsembleClassifier:
         """Sets the value of inputShape."""
         return self._set(inputShape=value)
+
+    def setResizeImages(self, value: bool) -> CNNEnsembleClassifier:
+        """Sets the value of resizeImages."""
+        return self._set(resizeImages=value)
 
     def setNumMembers(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of numMembers."""

@@ -27,7 +27,8 @@ from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
 from spark_cnn_ensemble.params import _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.rows.columns import cells_of_known_size, features_of, label_fault, label_values, refusing
+from spark_cnn_ensemble.rows.columns import label_fault, label_values, refusing
+from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.evaluation import COUNTS_SCHEMA, count_votes
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -160,6 +161,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         """Sets the value of keepDisputedRows: `save` leaves the pictures out if it is False."""
         return self._set(keepDisputedRows=value)
 
+    def setResizeImages(self, value: bool) -> CNNEnsembleClassificationModel:
+        """Sets the value of resizeImages, which the estimator's fit gives to the model."""
+        return self._set(resizeImages=value)
+
     def setLabelCol(self, value: str) -> CNNEnsembleClassificationModel:
         """Sets the value of labelCol, which `evaluate` reads."""
         return self._set(labelCol=value)
@@ -167,7 +172,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
     def _transform(self, dataset: DataFrame) -> DataFrame:
         self._check()
         outputs = self._outputs(dataset)
-        features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        features = self._features(dataset)
         kinds = tuple(dict.fromkeys(["prediction", *(kind for kind, _, _ in outputs)]))
         plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
         weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
@@ -175,7 +180,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         if self.getHandleInvalid() == "skip":
             votes = votes.asNondeterministic()  # or Spark would move the filter below and vote twice
         struct = f"votes_{uuid.uuid4().hex}"
-        scored = dataset.select("*", votes(cells_of_known_size(features, plan.refuse_invalid)).alias(struct))
+        scored = dataset.select("*", votes(cells_to_score(features, plan.refuse_invalid), features.name).alias(struct))
         if self.getHandleInvalid() == "skip":
             scored = scored.where(F.col(struct)["prediction"].isNotNull())
         columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]
@@ -184,6 +189,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
     def _check(self) -> None:
         check_params(self)
         check_thresholds(self, self.numClasses)
+
+    def _features(self, dataset: DataFrame) -> Features:
+        source = source_of(dataset, self.getFeaturesCol())
+        return features_of(source, self._ensemble.input_shape, "model", self.getResizeImages())
 
     def _outputs(self, dataset: DataFrame) -> list[tuple[str, str, dict[str, Any]]]:
         """Kind, name and metadata of each requested output column."""
@@ -313,11 +322,11 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
             scored.
         """
         self._check()
-        features = features_of(dataset, self.getFeaturesCol(), self._ensemble.input_shape)
+        features = self._features(dataset)
         label, _, _ = label_values(dataset, self.getLabelCol())
         plan = self._plan(features.pixels)
-        fault = label_fault(label, self.getLabelCol(), self.numClasses)
-        cells = cells_of_known_size(features, plan.refuse_invalid)
+        fault = label_fault(label, self.getLabelCol(), self.numClasses, "give labels of the model's classes")
+        cells = cells_to_score(features, plan.refuse_invalid)
         if plan.refuse_invalid:
             label = refusing(label.cast("int"), fault, features.name)
         else:
@@ -327,7 +336,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         )
         with refusing_in_python():
             counts = (
-                dataset.select(cells.alias("features"), label.alias("label"))
+                dataset.select(cells.alias("features"), features.name.alias("name"), label.alias("label"))
                 .mapInPandas(count, COUNTS_SCHEMA)
                 .collect()
             )
@@ -498,7 +507,7 @@ def _restore(
 
 
 def _vote_udf(plan: VotingPlan, weights_of: WeightsOf) -> Any:
-    def vote(cells: Iterator[pd.Series]) -> Iterator[pd.DataFrame]:
-        return vote_batches(cells, plan, weights_of)
+    def vote(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
+        return vote_batches(batches, plan, weights_of)
 
     return F.pandas_udf(vote, plan.schema)  # type: ignore[call-overload]

@@ -108,6 +108,22 @@ class HasBagging(Params):
         return self.getOrDefault(self.idCol)
 
 
+class HasResizeImages(Params):
+    """Mixin for param resizeImages."""
+
+    resizeImages: Declared[bool] = Declared(
+        "resizeImages",
+        "whether pictures of another size than inputShape (PNG, JPEG, Spark's image struct) are resized to it, "
+        "bilinearly, smoothed, and stretched where their proportions differ; False: such a row cannot be used.",
+        TypeConverters.toBoolean,
+        default=False,
+    )
+
+    def getResizeImages(self) -> bool:
+        """Gets the value of resizeImages or its default value."""
+        return self.getOrDefault(self.resizeImages)
+
+
 class HasNetwork(Params):
     """Mixin for the params of a member's network."""
 
@@ -423,6 +439,7 @@ class _CNNEnsembleParams(
     HasVotingStrategy,
     HasNumMembers,
     HasBagging,
+    HasResizeImages,
     HasNetwork,
     HasOptimization,
     HasExecution,
@@ -523,7 +540,8 @@ class HasDataShape(Params):
     )
     inputShape: Declared[list[int]] = Declared(
         "inputShape",
-        "[height, width, channels] of a row's image; unset: from the image column, else a square with one channel.",
+        "[height, width, channels] of a row's image; unset: inferred from the first rows, as the most frequent size of "
+        "pictures or arrays of arrays, else as a square with one channel.",
         TypeConverters.toListInt,
         allowed=Range(
             "[height, width, channels], three integers >= 1",

@@ -24,6 +24,12 @@ _POLL_PERIOD = 0.5  # seconds between two polls
 LINE_PERIOD = 30.0  # seconds between two lines in a log
 
 
+def note(text: str, shown: bool) -> None:
+    """A line about a fit, if anything is shown."""
+    if shown:
+        print(text, file=sys.stderr, flush=True)
+
+
 class _Watch(ABC):
     """Watches the jobs that run inside a `with` block, and shows their progress.
 

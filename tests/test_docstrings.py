@@ -1,4 +1,4 @@
-"""Every public class and function documents its parameters and has an example, and every example runs."""
+"""Every public class and function documents its parameters and has an example; it runs, as the guide's examples do."""
 
 import dataclasses
 import doctest
@@ -7,9 +7,11 @@ import importlib
 import inspect
 import pkgutil
 import re
+from pathlib import Path
 
 import matplotlib
 import pytest
+from support.example_files import write_example_files
 
 import spark_cnn_ensemble
 from spark_cnn_ensemble import datasets, plots, votes
@@ -48,6 +50,24 @@ def examples():
     return {case.name.removeprefix(f"{HOME}."): case for case in reversed(by_text.values())}
 
 
+def sections(page):
+    """{heading: doctest} of every section of a page of the guide that has examples, begun by those before the first."""
+    text = (Path(__file__).parents[1] / "docs" / "guide" / page).read_text()
+    first, *others = re.split(r"^## ", text, flags=re.MULTILINE)
+    start, parser = code_of(first), doctest.DocTestParser()
+    cases = {}
+    for part in others:
+        heading, code = part.partition("\n")[0], code_of(part)
+        if code:
+            cases[heading] = parser.get_doctest(start + code, {}, f"{page}: {heading}", page, 0)
+    return cases
+
+
+def code_of(text):
+    """The blocks of Python code in Markdown."""
+    return "".join(f"{block}\n" for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
 def members():
     """(class, name) of every attribute that the package's code gives a public class, except getters and setters."""
     for cls in CLASSES.values():
@@ -58,6 +78,7 @@ def members():
 
 
 EXAMPLES = examples()
+DATA_PAGE = sections("data.md")
 METHODS = {f"{cls.__name__}.{name}": getattr(cls, name) for cls, name in members() if callable(getattr(cls, name))}
 PROPERTIES = [
     pytest.param(cls, name, id=f"{cls.__name__}.{name}")
@@ -84,12 +105,34 @@ def test_an_example_gives_what_it_shows(name, spark, train, test, model, tmp_pat
     """Examples may use a session, the digits as `train` and `test`, a model of three members, and an empty folder."""
     from matplotlib import pyplot
 
-    case = EXAMPLES[name]
-    case.globs = {"spark": spark, "train": train, "test": test, "model": model, "folder": str(tmp_path)}
+    run(EXAMPLES[name], {"spark": spark, "train": train, "test": test, "model": model, "folder": str(tmp_path)})
+    pyplot.close("all")
+
+
+def run(case, names):
+    """Run a doctest; what differs from what it shows fails the test."""
+    case.globs = names
     report = []
     failed = doctest.DocTestRunner(optionflags=FLAGS).run(case, out=report.append).failed
-    pyplot.close("all")
     assert not failed, "".join(report)
+
+
+@pytest.fixture(scope="module")
+def example_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    write_example_files(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("heading", DATA_PAGE)
+def test_the_page_about_data_gives_what_it_shows(heading, spark, example_files):
+    run(DATA_PAGE[heading], {"spark": spark, "folder": example_files})
+
+
+def test_every_block_of_the_page_about_data_runs():
+    text = (Path(__file__).parents[1] / "docs" / "guide" / "data.md").read_text()
+    assert all(line.startswith((">>> ", "... ")) for line in re.findall(r"^```python\n(.*)", text, re.MULTILINE))
+    assert not [line.source for case in DATA_PAGE.values() for line in case.examples if doctest.SKIP in line.options]
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -1,11 +1,14 @@
 """The same numbers give the same members in every type of features and labels."""
 
+import numpy as np
 import pytest
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.sql import functions as F
 from pyspark.sql.types import BinaryType, IntegerType, LongType, StructField, StructType
 from support.classifiers import small
+from support.images import encoded
 from support.members import digests
+from support.scored import predictions_by_id
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +46,73 @@ def test_labels_of_any_numeric_type_are_equivalent(integers, expected, kind):
 def test_arrays_of_any_numeric_type_are_equivalent(integers, expected, kind):
     model = small(numMembers=2).fit(integers.withColumn("features", F.col("features").cast(f"array<{kind}>")))
     assert digests(model) == expected
+
+
+@pytest.mark.parametrize("kind", ["float", "double", "int", "short", "byte", "decimal(4,1)"])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)], ids=["rows", "pixels"])
+def test_arrays_of_arrays_of_any_numeric_type_are_equivalent(spark, integers, expected, kind, shape):
+    nested = f"array<{kind}>"
+    for _ in shape[1:]:
+        nested = f"array<{nested}>"
+    rows = [(row["id"], np.reshape(row["features"], shape).tolist(), row["label"]) for row in integers.collect()]
+    whole = nested.replace(kind, "int")
+    frame = spark.createDataFrame(rows, f"id long, features {whole}, label int")
+    model = small(numMembers=2).fit(frame.withColumn("features", F.col("features").cast(nested)))
+    assert model.inputShape == [8, 8, 1]
+    assert digests(model) == expected
+    assert predictions_by_id(model, frame) == predictions_by_id(model, integers)
+
+
+def test_booleans_are_equivalent_to_0_and_1(integers):
+    black_and_white = integers.withColumn("features", F.transform("features", lambda value: (value > 7).cast("int")))
+    black_and_white = black_and_white.withColumn("label", F.col("label") % 2)
+    booleans = black_and_white.withColumn("features", F.col("features").cast("array<boolean>"))
+    booleans = booleans.withColumn("label", F.col("label").cast("boolean"))
+    classifier = small(numMembers=2, idCol="id", numClasses=2)
+    model = classifier.fit(booleans)
+    assert digests(model) == digests(classifier.fit(black_and_white))
+    assert model.evaluate(booleans).accuracy == model.evaluate(black_and_white).accuracy
+
+
+DOTTED = {
+    "fields of structs": lambda frame: frame.select(
+        F.struct("id", F.struct("features").alias("image")).alias("row"), F.struct("label").alias("target")
+    ),
+    "a struct whose name has a dot": lambda frame: frame.select(
+        F.struct("features").alias("row.image"), F.struct("id").alias("row"), F.struct("label").alias("target")
+    ),
+    "columns whose names have dots": lambda frame: frame.select(
+        F.col("id").alias("row.id"),
+        F.col("features").alias("row.image.features"),
+        F.col("label").alias("target.label"),
+        F.struct(F.lit(None).cast("string").alias("id")).alias("row"),
+        F.struct(F.lit("no label").alias("label")).alias("target"),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DOTTED)
+def test_a_dotted_name_is_a_column_or_else_a_path_into_structs(integers, case):
+    frame = DOTTED[case](integers)
+    classifier = small(numMembers=2, featuresCol="row.image.features", labelCol="target.label", idCol="row.id")
+    model = classifier.fit(frame)
+    assert digests(model) == digests(small(numMembers=2, idCol="id").fit(integers))
+    assert model.evaluate(frame).rows == 60
+    assert model.transform(frame).where("prediction IS NULL").count() == 0
+
+
+@pytest.mark.parametrize("features", ["image", "image.bytes"])
+def test_structs_of_bytes_and_path_are_equivalent_to_bytes(spark, integers, features):
+    """As data sets of Hugging Face have them."""
+    files = with_features(
+        spark, integers, BinaryType(), lambda cell: encoded(np.reshape(cell, (8, 8)).astype(np.uint8))
+    )
+    path = F.concat(F.lit("digits/"), F.col("id").cast("string"), F.lit(".png"))
+    structs = files.select("id", F.struct(F.col("features").alias("bytes"), path.alias("path")).alias("image"), "label")
+    classifier = small(numMembers=2, idCol="id")
+    model = classifier.copy().setFeaturesCol(features).fit(structs)
+    assert digests(model) == digests(classifier.fit(files))
+    assert model.evaluate(structs).rows == 60
 
 
 @pytest.mark.parametrize("convert", [Vectors.dense, sparse], ids=["dense", "sparse"])

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.rows.columns import SKIP, label_fault
+from spark_cnn_ensemble.rows.columns import label_fault
+from spark_cnn_ensemble.worker.refusal import OR_SKIP
 
 MAX_INFERRED_CLASSES = 1000
 _TWO_CLASSES = (
@@ -41,7 +42,7 @@ def count_classes(
     assert summary is not None
     rows, first_fault, largest, lowest_trained, highest_trained = summary
     if first_fault is not None and not skip_invalid:
-        raise ValueError(f"A row: {first_fault}{SKIP}")
+        raise ValueError(f"A row: {first_fault}{OR_SKIP}.")
     if largest is None:
         raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
     if largest >= MAX_INFERRED_CLASSES:

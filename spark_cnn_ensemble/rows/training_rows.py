@@ -6,24 +6,40 @@ Each bagged row has its keys, its copies in one bag, and its ticket for the out-
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.rows.columns import (
-    Features,
     column,
     field,
     indicator,
     label_fault,
     label_values,
+    new_label_fault,
     numeric,
     refusing,
     weight_fault,
 )
 from spark_cnn_ensemble.rows.draw import Draw
+from spark_cnn_ensemble.rows.features import Features
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
+
+
+class Classes(NamedTuple):
+    """How many classes there are, and who says so: the user, the label column's metadata, or a pass over the labels."""
+
+    number: int
+    source: Literal["param", "metadata", "rows"]
+
+    def remedy(self) -> str:
+        """What to do about a label that is not below the number."""
+        if self.source == "metadata":
+            return f"fix the row, or set 'numClasses', which the column's metadata gives as {self.number}"
+        return f"fix the row, or set another 'numClasses' than {self.number}"
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class TrainingColumns:
     def of(
         cls,
         dataset: DataFrame,
-        features: Features,
+        features: Callable[[], Features],
         label_name: str,
         weight_name: str | None,
         indicator_name: str | None,
@@ -67,28 +83,31 @@ class TrainingColumns:
     ) -> TrainingColumns:
         """The columns of these names; None where no column is named.
 
+        `features` is called last, as it may run a job.
+
         Raises
         ------
         ValueError
             A column is missing, or its type cannot be used.
         """
-        identity = field(dataset, identity_name, "idCol").name if identity_name else None
+        if identity_name:
+            field(dataset, identity_name, "idCol")
         return cls(
-            features=features,
             label=label_values(dataset, label_name)[0],
             label_name=label_name,
             weight=numeric(dataset, weight_name, "weightCol") if weight_name else None,
             weight_name=weight_name,
             validates=indicator(dataset, indicator_name) if indicator_name else None,
-            identity=column(identity) if identity else None,
+            identity=column(dataset, identity_name) if identity_name else None,
             identity_name=identity_name,
+            features=features(),
         )
 
 
 def bag_rows(
     dataset: DataFrame,
     columns: TrainingColumns,
-    num_classes: int,
+    classes: Classes,
     draw: Draw,
     sampled: bool,
     skip_invalid: bool,
@@ -100,7 +119,7 @@ def bag_rows(
     ----------
     dataset : DataFrame
     columns : TrainingColumns
-    num_classes : int
+    classes : Classes
     draw : Draw
     sampled : bool
         Whether there is an out-of-bag sample.
@@ -110,7 +129,7 @@ def bag_rows(
         Receives counts from the first job that reads the rows: rows, skipped (unusable), unused (in no bag), keys
         (distinct row keys, estimated).
     """
-    keyed = _keyed_rows(dataset, columns, num_classes, skip_invalid)
+    keyed = _keyed_rows(dataset, columns, classes, skip_invalid)
     key, sound = F.col("row_key"), F.col("fault").isNull()
     ticket = draw.ticket(key) if sampled else F.lit(None).cast("double")
     bags = draw.bags(key, F.col("validates"), with_guests=sampled)
@@ -141,10 +160,12 @@ def explode_bags(rows: DataFrame) -> DataFrame:
     )
 
 
-def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, num_classes: int, skip_invalid: bool) -> DataFrame:
+def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, skip_invalid: bool) -> DataFrame:
     """Select, cast and rename the columns; column fault is null where a row can be used."""
     features, label, weight = columns.features, columns.label, columns.weight
-    faults = [features.fault, label_fault(label, columns.label_name, num_classes)]
+    counted = classes.source == "rows"
+    beyond = (None, "") if counted else (classes.number, classes.remedy())
+    faults = [features.fault, label_fault(label, columns.label_name, *beyond)]
     hashed = [features.content(features.cells), label]
     name = features.name
     if weight is not None:
@@ -153,13 +174,18 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, num_classes: int, 
         hashed.append(weight)
     row_key = F.xxhash64(*hashed)
     if columns.identity is not None:
-        row_key = F.xxhash64(columns.identity)
-        name = F.concat(F.lit(f"{columns.identity_name}="), columns.identity.cast("string"))
+        # Null ids would share one key, and so one bag: such rows are drawn by their content.
+        row_key = F.when(columns.identity.isNull(), row_key).otherwise(F.xxhash64(columns.identity))
+        identity = F.concat(F.lit(f"{columns.identity_name}="), columns.identity.cast("string"))
+        name = F.coalesce(identity, name)
     fault = F.coalesce(*faults)
-    classes = label.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
+    index = label.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
+    index = F.when(fault.isNull(), index) if skip_invalid else refusing(index, fault, name)
+    if counted:  # a row that was not there before is no fault of the row, so it is never skipped
+        index = refusing(index, new_label_fault(label, columns.label_name, classes.number), name, skippable=False)
     return dataset.select(
         row_key.alias("row_key"),
-        (F.when(fault.isNull(), classes) if skip_invalid else refusing(classes, fault, name)).alias("label"),
+        index.alias("label"),
         (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
         (F.lit(False) if columns.validates is None else columns.validates).alias("validates"),
         name.alias("name"),

@@ -14,7 +14,7 @@ import pandas as pd
 
 from spark_cnn_ensemble.worker.pixel_store import PixelStore, release
 from spark_cnn_ensemble.worker.pixels import PixelFormat, to_pixels
-from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.refusal import Refusal, row_fault
 
 # A training row on its way to a member. `copies`: times that the member trains on it; 0 for a row that only validates,
 # or is a guest for the out-of-bag sample. `counts_here`: true in exactly one of the bags that hold the row. `ticket`:
@@ -166,7 +166,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         if faults and not rules.skip_invalid:
             index = min(faults)
             raise Refusal(row_fault(rules.pixels.column, frame["name"].iloc[index], faults[index]))
-        first_fault = first_fault or (faults[min(faults)] if faults else "")
+        first_fault = first_fault or (faults[min(faults)].what if faults else "")
         sound = np.ones(len(frame), bool)
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
@@ -254,9 +254,3 @@ def _highest_ticket(num_training: int, rules: BagRules) -> float:
         return needed / rows
     # Tickets above that limit belong to rows of the bags alone, not to guests.
     return rules.guest_limit + (needed / max(rows, 1e-9) - rules.guest_limit) / rules.in_any_share
-
-
-def row_fault(column: str, name: str | None, fault: str) -> str:
-    """The sentence that refuses a row because of its features."""
-    row = f"Row {name}" if isinstance(name, str) else "A row"
-    return f"{row}: column '{column}' {fault}; fix the row, or set handleInvalid='skip' to leave such rows out."

@@ -37,7 +37,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
-        Columns features and label, an integer below the number of classes.
+        Columns features, name (or null) and label, an integer below the number of classes.
     """
     classes, members = plan.num_classes, len(plan.members)
     totals = {
@@ -51,7 +51,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
     skipped = 0
     disputed: list[str] = []
     for frame in frames:
-        images, faults = read_pixels(frame["features"].tolist(), plan)
+        images, faults = read_pixels(frame["features"].tolist(), frame["name"].tolist(), plan)
         sound = np.ones(len(images), bool)
         sound[list(faults)] = False
         images, labels = images[sound], frame["label"].to_numpy(np.int64)[sound]

@@ -5,7 +5,6 @@ The driver decides a column's form (`rows.columns`). Called by training and scor
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.pictures import decode, is_encoded, resized_struct, rgb
+from spark_cnn_ensemble.worker.refusal import Fault, Unusable
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 BEYOND_FLOAT32 = "has a number beyond 3.4e+38, the largest of float32 (scale the column)"
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_REMEDIES = {  # of a row of another size, by the source of the shape
+    "param": "fix the row, or set another 'inputShape' than {}",
+    "rows": "fix the row, or set 'inputShape', which was inferred from the first rows as {}",
+    "model": "give rows of the model's inputShape, {}",
+}
 
 
 @dataclass(frozen=True)
@@ -33,47 +35,31 @@ class PixelFormat:
         Numbers; raw or encoded bytes; raw bytes in Spark's image order (blue, green, red).
     shape : tuple of int
         Height, width and channels.
+    resize : bool
+        Whether pictures of another size are resized. Then a cell in Spark's image order begins with a line that has its
+        height, width and channels.
+    source : {"param", "rows", "model"}
+        Where the shape comes from, for messages: the user, the first rows, or the model that scores.
     """
 
     column: str
     form: str
     shape: tuple[int, int, int]
+    resize: bool = False
+    source: str = "param"
 
     @property
     def size(self) -> int:
         """Numbers in an image."""
         return math.prod(self.shape)
 
-
-def is_encoded(data: bytes, size: int) -> bool:
-    """Whether bytes are an encoded PNG or JPEG rather than `size` raw pixels."""
-    return data[:8] == _PNG or (data[:3] == _JPEG and len(data) != size)
-
-
-def encoded_shape(data: bytes) -> tuple[int, int, int]:
-    """Height, width and channels from the header of a PNG or JPEG.
-
-    Raises
-    ------
-    OSError
-        Pillow cannot read the bytes.
-    """
-    with _open(data) as image:
-        channels = 1 if image.mode in ("1", "L", "I", "I;16", "F") else 4 if image.mode == "RGBA" else 3
-        return image.height, image.width, channels
+    def size_remedy(self, picture: bool = False) -> str:
+        """What to do about a row of another size; a `picture` can be resized."""
+        remedy = _REMEDIES[self.source].format(list(self.shape))
+        return f"set resizeImages=True to resize pictures, {remedy}" if picture else remedy
 
 
-def _open(data: bytes) -> Any:
-    """A PNG or JPEG as a Pillow image; only its header is read."""
-    from PIL import Image
-
-    try:
-        return Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-    except Exception:  # Pillow raises many kinds for damaged files, and some messages contain memory addresses
-        raise OSError("its header cannot be read") from None
-
-
-def to_pixels(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, str]]:
+def to_pixels(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, Fault]]:
     """Stack a batch of cells into one block.
 
     Parameters
@@ -85,23 +71,27 @@ def to_pixels(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, di
     Returns
     -------
     block : numpy.ndarray
-        Shape (n, height, width, channels), of the cells' own type (uint8 for bytes); zeros where a cell is unusable.
-    faults : dict of int to str
+        Shape (n, height, width, channels), of the cells' own type (for bytes uint8, or uint16 where a picture has more
+        than 8 bits of grey); zeros where a cell is unusable.
+    faults : dict of int to Fault
         What is wrong with each unusable cell, by its index.
     """
     if pixels.form == "array":
-        block, faults = _stack_arrays(cells, pixels.size)
+        block, faults = _stack_arrays(cells, pixels)
     else:
         block, faults = _stack_bytes(cells, pixels)
     block = block.reshape(-1, *pixels.shape)
-    if pixels.form == "bgr" and pixels.shape[2] >= 3:
-        block = np.concatenate([block[..., 2::-1], block[..., 3:]], axis=-1)
+    if pixels.form == "bgr" and pixels.shape[2] >= 3 and not pixels.resize:
+        block = rgb(block)
     return block, faults
 
 
-def _stack_arrays(cells: Sequence[Any], size: int) -> tuple[np.ndarray, dict[int, str]]:
+def _stack_arrays(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, Fault]]:
+    size = pixels.size
     faults = {
-        index: "is null" if cell is None else f"has {len(cell)} numbers where {size} were expected"
+        index: Fault("is null")
+        if cell is None
+        else Fault(f"has {len(cell)} numbers where {size} were expected", pixels.size_remedy())
         for index, cell in enumerate(cells)
         if cell is None or len(cell) != size
     }
@@ -118,7 +108,7 @@ def _stack_arrays(cells: Sequence[Any], size: int) -> tuple[np.ndarray, dict[int
         for index in np.flatnonzero(~np.isfinite(sums)):
             bad = np.flatnonzero(~np.isfinite(narrow[index]))
             if bad.size and index not in faults:
-                faults[int(index)] = f"{_not_finite(block[index, bad[0]])} at position {bad[0]}"
+                faults[int(index)] = Fault(f"{_not_finite(block[index, bad[0]])} at position {bad[0]}")
                 block[index] = 0
     return block, faults
 
@@ -131,49 +121,42 @@ def _not_finite(number: Any) -> str:
     return f"has infinity or {BEYOND_FLOAT32.removeprefix('has ')}"  # Spark casts columns to float32 before scoring
 
 
-def _stack_bytes(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, str]]:
+def _stack_bytes(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray, dict[int, Fault]]:
     block = np.zeros((len(cells), pixels.size), np.uint8)
-    faults: dict[int, str] = {}
+    faults: dict[int, Fault] = {}
     for index, cell in enumerate(cells):
-        if cell is None:
-            faults[index] = "is null"
+        try:
+            image = _image_of(cell, pixels)
+        except Unusable as unusable:
+            faults[index] = unusable.fault
             continue
-        data = bytes(cell)
-        if pixels.form == "bytes" and is_encoded(data, pixels.size):
-            try:
-                block[index] = _decode(data, pixels.shape)
-            except Refusal as fault:
-                faults[index] = str(fault)
-        elif len(data) == pixels.size:
-            block[index] = np.frombuffer(data, np.uint8)
-        else:
-            faults[index] = (
-                f"has {len(data)} bytes that are not a PNG or JPEG, where height*width*channels = {pixels.size} were "
-                "expected"
-            )
+        if image.dtype != block.dtype and not _fits_byte(image):
+            block = block.astype(image.dtype)
+        block[index] = image
     return block, faults
 
 
-def _decode(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-    from PIL import Image
+def _image_of(cell: Any, pixels: PixelFormat) -> np.ndarray:
+    """The flat pixels of a cell of bytes.
 
-    height, width, channels = shape
-    try:
-        with _open(data) as image:
-            # The header's size is checked before a pixel is decoded, so a decompression bomb is never inflated.
-            if (image.height, image.width) != (height, width):
-                raise Refusal(
-                    f"is an image of {image.height}x{image.width} pixels where {height}x{width} were expected"
-                )
-            if channels not in _MODES:
-                raise Refusal(f"is an encoded image, which cannot be decoded to {channels} channels")
-            if image.mode.startswith("I"):  # 16 bits of grey; convert() would clip values above 255
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return np.asarray(image.convert(_MODES[channels]), np.uint8).reshape(-1)
-    except Refusal:
-        raise
-    except Exception as error:  # Pillow raises many kinds for damaged files
-        raise Refusal(f"is a damaged image ({error})") from None
+    Raises
+    ------
+    Unusable
+        It holds no image of the format.
+    """
+    if cell is None:
+        raise Unusable("is null")
+    data = bytes(cell)
+    if pixels.form == "bgr" and pixels.resize:
+        return resized_struct(data, pixels.shape).reshape(-1)
+    if pixels.form == "bytes" and is_encoded(data, pixels.size):
+        return decode(data, pixels.shape, pixels.resize, pixels.size_remedy(picture=True)).reshape(-1)
+    if len(data) == pixels.size:
+        return np.frombuffer(data, np.uint8)
+    raise Unusable(
+        f"has {len(data)} bytes that are not a PNG or JPEG, where height*width*channels = {pixels.size} were expected",
+        pixels.size_remedy(),
+    )
 
 
 def narrowest(block: np.ndarray) -> np.ndarray:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 # A worker's traceback ends with the class. `rows.columns.refusing` uses Spark's raise_error, which has its own prefix.
 _IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.(?:Refusal|Divergence): (.+)")
 _RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
+
+OR_SKIP = ", or set handleInvalid='skip' to leave such rows out"  # ends the sentence that refuses a row
 
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
 
@@ -21,8 +24,35 @@ class Refusal(ValueError):
     """Unusable input: one sentence that names the param, column or row, and the remedy."""
 
 
+class Fault(NamedTuple):
+    """What is wrong with a row's features, and what to do about it: the two parts of a clause."""
+
+    what: str
+    remedy: str = "fix the row"
+
+
+class Unusable(Exception):
+    """A cell that holds no image.
+
+    Parameters
+    ----------
+    *fault : str
+        The fields of a `Fault`.
+    """
+
+    def __init__(self, *fault: str) -> None:
+        super().__init__(*fault)
+        self.fault = Fault(*fault)
+
+
 class Divergence(Refusal):
     """A member's loss or weights are not finite."""
+
+
+def row_fault(column: str, name: str | None, fault: Fault) -> str:
+    """The sentence that refuses a row, by its name if it has one, because of its features."""
+    row = f"Row {name}" if isinstance(name, str) else "A row"
+    return f"{row}: column '{column}' {fault.what}; {fault.remedy}{OR_SKIP}."
 
 
 def refusal_in(text: str) -> str | None:

@@ -11,24 +11,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.worker.bag import row_fault
 from spark_cnn_ensemble.worker.decision import decide, entropy, majority
 from spark_cnn_ensemble.worker.loaded_ensemble import LoadedEnsemble, load_ensemble
 from spark_cnn_ensemble.worker.pixels import to_pixels
-from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.refusal import Fault, Refusal, row_fault
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 _POOL_BYTES = 64 << 20  # float32 pixels of the rows that are decided together
 
 
-def vote_batches(batches: Iterable[pd.Series], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
+def vote_batches(
+    batches: Iterable[tuple[pd.Series, pd.Series]], plan: VotingPlan, weights_of: WeightsOf
+) -> Iterator[pd.DataFrame]:
     """Score batches of cells; the output has as many rows as the input, in batches of other sizes.
 
     Parameters
     ----------
-    batches : iterable of pandas.Series
-        Cells of the features column.
+    batches : iterable of (pandas.Series, pandas.Series)
+        Cells of the features column, and the rows' names or null.
     plan : VotingPlan
     weights_of : callable
         A member -> its packed weights.
@@ -131,28 +132,32 @@ def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tupl
     """
     images, faults = to_pixels([cell], plan.pixels)
     for fault in faults.values():
-        raise Refusal(f"The vector {fault}; give the {plan.pixels.size} numbers of one image.")
+        raise Refusal(f"The vector {fault.what}; give the {plan.pixels.size} numbers of one image.")
     return majority(*load_ensemble(plan, weights_of).vote(images), plan)
 
 
-def _blocks(batches: Iterable[pd.Series], plan: VotingPlan) -> Iterator[tuple[np.ndarray, dict[int, str]]]:
+def _blocks(
+    batches: Iterable[tuple[pd.Series, pd.Series]], plan: VotingPlan
+) -> Iterator[tuple[np.ndarray, dict[int, Fault]]]:
     """Recut batches of any size into multiples of the plan's block; only the last may have another size."""
     cells: list[Any] = []
-    for series in batches:
-        cells.extend(series)
+    names: list[Any] = []
+    for batch in batches:
+        cells.extend(batch[0])
+        names.extend(batch[1])
         whole = len(cells) - len(cells) % plan.block_rows
         if whole:
-            yield read_pixels(cells[:whole], plan)
-            del cells[:whole]
+            yield read_pixels(cells[:whole], names, plan)
+            del cells[:whole], names[:whole]
     if cells:
-        yield read_pixels(cells, plan)
+        yield read_pixels(cells, names, plan)
 
 
-def read_pixels(cells: Sequence[Any], plan: VotingPlan) -> tuple[np.ndarray, dict[int, str]]:
-    """See `to_pixels`; refuses cells that cannot be scored, if the plan says so."""
+def read_pixels(cells: Sequence[Any], names: Sequence[Any], plan: VotingPlan) -> tuple[np.ndarray, dict[int, Fault]]:
+    """See `to_pixels`; refuses cells that cannot be scored by their rows' names, if the plan says so."""
     images, faults = to_pixels(cells, plan.pixels)
     if faults and plan.refuse_invalid:
-        raise Refusal(
-            f"{row_fault(plan.pixels.column, None, faults[min(faults)])[:-1]}, or 'keep' for a null prediction."
-        )
+        first = min(faults)
+        sentence = row_fault(plan.pixels.column, names[first], faults[first])
+        raise Refusal(f"{sentence[:-1]}, or 'keep' for a null prediction.")
     return images, faults

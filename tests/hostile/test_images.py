@@ -3,6 +3,7 @@
 import functools
 import struct
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,7 +88,17 @@ def test_a_bad_image_is_a_fault_of_its_row_alone_and_takes_little_memory(case):
         block, faults = to_pixels([VALID, data, VALID], EIGHT)
     assert not block[1].any()
     assert set(faults) == {1}
-    assert faults[1].startswith(("is a damaged image (", "is an image of ")), faults
+    assert faults[1].what.startswith(("is a damaged image (", "is an image of ")), faults
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("case", IMAGES)
+def test_a_bad_image_takes_little_memory_where_pictures_are_resized(case):
+    with memory_grows_less_than(100 << 20):
+        block, faults = to_pixels([VALID, image_of(case), VALID], replace(EIGHT, resize=True))
+    assert not block[1].any()
+    assert set(faults) == {1}
+    assert faults[1].what.startswith(("is a damaged image (", "is an image of ")), faults
 
 
 def test_text_that_inflates_after_the_pixels_takes_little_memory():

@@ -1,5 +1,6 @@
 """A shape or a number of classes that `fit` cannot infer from the rows is refused before training."""
 
+import numpy as np
 import pytest
 from pyspark.ml.linalg import Vectors
 from support.feature_forms import (
@@ -22,18 +23,18 @@ NO_ROWS = (
 )
 
 
-def not_square(count):
+def not_square(count, example=""):
     return (
         f"{COLUMN} has {count} numbers per row, which is not a square image with one channel; set 'inputShape' to [height, "
-        "width, channels]."
+        f"width, channels]{example}."
     )
 
 
 FIRST_ROWS = {
-    "arrays that are not square": ("array", [DARK[:3]] * 2, not_square(3)),
+    "arrays that are not square": ("array", [DARK[:3]] * 2, not_square(3, ", for example [1, 1, 3]")),
     "arrays without numbers": ("array", [[]], not_square(0)),
     "vectors that are not square": ("vector", [Vectors.sparse(7, {})], not_square(7)),
-    "bytes that are not square": ("bytes", [bytes(12)], not_square(12)),
+    "bytes that are not square": ("bytes", [bytes(12)], not_square(12, ", for example [2, 2, 3]")),
     "an unreadable encoded image": (
         "bytes",
         [FORMS["bytes"].faults["unreadable PNG"][0]],
@@ -41,6 +42,12 @@ FIRST_ROWS = {
         "channels].",
     ),
     "only unreadable image structs": ("image", [None, image_struct(b"", -1, -1, -1)], NO_ROWS),
+    "channels first": (
+        "array of arrays",
+        [np.zeros((3, 8, 9)).tolist()],
+        f"{COLUMN} has arrays of 3x8x9, which look like channels first; give arrays [height][width][channels], as "
+        "numpy.moveaxis(x, -3, -1) makes them, or set inputShape=[3, 8, 9] if the images are 3 pixels high.",
+    ),
     "only nulls": ("array", [None, None], NO_ROWS),
     "no rows of arrays": ("array", [], NO_ROWS),
     "no rows of image structs": ("image", [], NO_ROWS),
@@ -48,7 +55,7 @@ FIRST_ROWS = {
 
 
 @pytest.mark.parametrize("case", FIRST_ROWS)
-def test_a_shape_that_the_first_row_does_not_show_is_refused(spark, case):
+def test_a_shape_that_the_first_rows_do_not_show_is_refused(spark, case):
     form, cells, sentence = FIRST_ROWS[case]
     assert refused(two_by_two(unset=["inputShape"]).fit, frame_of_cells(spark, form, cells)) == sentence
 

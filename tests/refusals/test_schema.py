@@ -4,8 +4,11 @@ import re
 
 import pytest
 from pyspark.ml.feature import VectorAssembler
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.mllib.linalg import Vectors as OldVectors
+from pyspark.mllib.util import MLUtils
 from pyspark.sql import functions as F
-from support.feature_forms import two_by_two
+from support.feature_forms import BRIGHT, DARK, FORMS, frame_of_cells, two_by_two
 from support.refusals import jobs_started, refused_before_any_job
 
 
@@ -47,27 +50,40 @@ def test_a_column_that_is_present_twice_is_refused(spark, good, column):
 NOT_FEATURES = {
     "text": (lambda: F.lit("1 2 3 4"), "string"),
     "array of text": (lambda: F.array(F.lit("1")), "array<string>"),
-    "array of booleans": (lambda: F.array(F.lit(True)), "array<boolean>"),
-    "array of arrays": (lambda: F.array("features"), "array<array<double>>"),
+    "arrays in arrays in arrays in arrays": (
+        lambda: F.array(F.array(F.array("features"))),
+        "array<array<array<array<double>>>>",
+    ),
+    "arrays of arrays of text": (lambda: F.array(F.array(F.lit("1"))), "array<array<string>>"),
     "a number": (lambda: F.lit(1.0), "double"),
     "another struct": (lambda: F.struct("id", "label"), "struct<id:bigint,label:int>"),
+    "a struct of text and path": (
+        lambda: F.struct(F.lit("1").alias("bytes"), F.lit("a").alias("path")),
+        "struct<bytes:string,path:string>",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", NOT_FEATURES)
 def test_features_of_another_type_are_refused(spark, good, case):
     features, kind = NOT_FEATURES[case]
+    struct = kind.startswith("struct")
+    remedy = (
+        "set featuresCol='features.FIELD' for the images in a field of it"
+        if struct
+        else "convert the column or set 'featuresCol'"
+    )
     assert fit_refused(spark, good.withColumn("features", features())) == (
         f"Column 'features' (parameter 'featuresCol') is of type {kind}, but features must be a vector, an array of "
-        "numbers, an image struct, or bytes; convert the column or set 'featuresCol'."
+        "numbers, arrays of arrays [height][width] or [height][width][channels], an image struct, bytes, or a struct of "
+        f"bytes and path; {remedy}."
     )
 
 
-@pytest.mark.parametrize(("label", "kind"), [("one", "string"), (True, "boolean")], ids=["text", "boolean"])
-def test_labels_of_another_type_are_refused(spark, good, label, kind):
-    text = fit_refused(spark, good.withColumn("label", F.lit(label)))
+def test_labels_of_text_are_refused(spark, good):
+    text = fit_refused(spark, good.withColumn("label", F.lit("one")))
     assert re.search(
-        rf"^Column 'label' \(parameter 'labelCol'\) is of type {kind}, but labels must be .*; index the labels with a "
+        r"^Column 'label' \(parameter 'labelCol'\) is of type string, but labels must be .*; index the labels with a "
         r"StringIndexer, or cast the column\.$",
         text,
     ), text
@@ -94,12 +110,61 @@ def three_long(good):
 def test_vectors_of_another_length_than_the_shape_are_refused(spark, three_long):
     assert fit_refused(spark, three_long) == (
         "Column 'features' (parameter 'featuresCol') has 3 numbers per row, but inputShape [2, 2, 1] needs 4; set "
-        "'inputShape' to the images' [height, width, channels]."
+        "'inputShape' to [height, width, channels]."
     )
 
 
 def test_vectors_that_are_not_square_are_refused_without_a_shape(spark, three_long):
     assert fit_refused(spark, three_long, unset=["inputShape"]) == (
         "Column 'features' (parameter 'featuresCol') has 3 numbers per row, which is not a square image with one channel; "
-        "set 'inputShape' to [height, width, channels]."
+        "set 'inputShape' to [height, width, channels], for example [1, 1, 3]."
     )
+
+
+def test_the_remedy_for_old_vectors_works(spark):
+    rows = [(OldVectors.dense(cell), label) for label, cell in enumerate([DARK, BRIGHT])]
+    frame = spark.createDataFrame(rows, ["features", "label"])
+    assert fit_refused(spark, frame) == (
+        "Column 'features' (parameter 'featuresCol') is a vector of the old package pyspark.mllib; convert it with "
+        "pyspark.mllib.util.MLUtils.convertVectorColumnsToML(dataset, 'features')."
+    )
+    assert two_by_two().fit(MLUtils.convertVectorColumnsToML(frame, "features")).inputShape == [2, 2, 1]
+
+
+ONE_HOT = {
+    "arrays": (lambda: F.array(*[(F.col("label") == index).cast("double") for index in range(2)]), "F.col('label')"),
+    "vectors": (
+        lambda: array_to_vector(F.array(*[(F.col("label") == index).cast("double") for index in range(2)])),
+        "vector_to_array('label')",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ONE_HOT)
+def test_the_remedy_for_one_hot_labels_works(spark, good, case):
+    one_hot, values = ONE_HOT[case]
+    frame = good.withColumn("label", one_hot())
+    text = fit_refused(spark, frame)
+    remedy = f"withColumn('label', F.array_position({values}, F.array_max({values})) - 1)"
+    assert text.endswith(f"; turn one-hot labels into indices by {remedy}."), text
+    indices = eval(f"frame.{remedy}", {"frame": frame, "F": F, "vector_to_array": vector_to_array})
+    assert indices.select("id", "label").collect() == good.select("id", "label").collect()
+
+
+def test_a_part_of_an_image_struct_is_refused(spark):
+    frame = frame_of_cells(spark, "image", FORMS["image"].valid)
+    assert fit_refused(spark, frame, featuresCol="features.data") == (
+        "Column 'features.data' (parameter 'featuresCol') is a part of an image struct; set featuresCol='features', so "
+        "that the pixels' order and size are known."
+    )
+
+
+@pytest.mark.parametrize("unset", [[], ["inputShape"]], ids=["given", "inferred"])
+def test_the_remedy_for_libsvm_works(spark, tmp_path, unset):
+    (tmp_path / "data.txt").write_text("0 1:1 2:2 3:3\n1 1:200 2:150 3:100\n")
+    reader = spark.read.format("libsvm")
+    text = fit_refused(spark, reader.load(str(tmp_path)), unset=unset)
+    assert (
+        "; libsvm leaves out zeros, so read the file with spark.read.format('libsvm').option('numFeatures', 4)" in text
+    )
+    assert two_by_two(unset=unset).fit(reader.option("numFeatures", 4).load(str(tmp_path))).inputShape == [2, 2, 1]

@@ -78,6 +78,41 @@ FORMS = {
             "null next to 127": ([127, None, 127, 3], NOT_FINITE),
         },
     ),
+    "boolean array": Form(
+        "array<boolean>",
+        ([False, False, False, True], [True, True, False, False]),
+        {
+            "short": ([True], "has 1 numbers where 4 were expected"),
+            "null element": ([True, None, True, True], NOT_FINITE),
+        },
+    ),
+    "array of arrays": Form(
+        "array<array<array<double>>>",
+        (np.reshape(DARK, (2, 2, 1)).tolist(), np.reshape(BRIGHT, (2, 2, 1)).tolist()),
+        {
+            "null": (None, "is null"),
+            "turned": (np.zeros((1, 4, 1)).tolist(), "is an array of 1x4x1 where 2x2x1 was expected"),
+            "another depth": (np.zeros((2, 2, 3)).tolist(), "is an array of 2x2x3 where 2x2x1 was expected"),
+            "empty": ([], "is an array of 0 where 2x2x1 was expected"),
+            "ragged rows": ([[[0.0], [0.0]], [[0.0]]], "has rows of different lengths"),
+            "ragged pixels": ([[[0.0], [0.0]], [[0.0], [0.0, 1.0]]], "has rows of different lengths"),
+            "null row": ([[[0.0], [0.0]], None], "has rows of different lengths"),
+            "null element": ([[[0.0], [None]], [[0.0], [0.0]]], NOT_FINITE),
+        },
+    ),
+    "file": Form(
+        "struct<bytes:binary,path:string>",
+        ((bytes([0, 1, 2, 3]), None), (encoded(np.array([[200, 150], [100, 50]], np.uint8)), "digits/3.png")),
+        {
+            "null": (None, "is null"),
+            "null bytes": ((None, None), "is null"),
+            "only a path": ((None, "file:/digits/7.png"), "has a path but no bytes"),
+            "another size": (
+                (encoded(np.zeros((2, 3), np.uint8)), "file:/digits/7.png"),
+                r"is an image of 2x3 pixels where 2x2 were expected",
+            ),
+        },
+    ),
     "vector": Form(
         VectorUDT(),
         (Vectors.dense(DARK), Vectors.sparse(4, {0: 200.0, 1: 150.0, 2: 100.0, 3: 50.0})),

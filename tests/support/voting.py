@@ -34,5 +34,5 @@ def random_cells(count=1000):
 
 def votes_of(cells, sizes, plan, weights):
     """The output of `vote_batches` for cells that come in batches of these sizes, as one frame."""
-    batches = [batch["cell"] for batch in cut(pd.DataFrame({"cell": cells}), sizes)]
+    batches = [(batch["cell"], batch["name"]) for batch in cut(pd.DataFrame({"cell": cells, "name": None}), sizes)]
     return pd.concat(vote_batches(batches, plan, weights.__getitem__), ignore_index=True)

@@ -138,9 +138,18 @@ def test_skipped_rows_are_counted_in_one_bag_only():
 @pytest.mark.parametrize(
     ("cell", "name", "fault"),
     [
-        (None, None, "A row: column 'features' is null"),
-        (numbers(1, 2, 3), "id=7", "Row id=7: column 'features' has 3 numbers where 4 were expected"),
-        (numbers(1, 2, np.nan, 3), "7", "Row 7: column 'features' has null, NaN or infinity at position 2"),
+        (None, None, "A row: column 'features' is null; fix the row"),
+        (
+            numbers(1, 2, 3),
+            "id=7",
+            "Row id=7: column 'features' has 3 numbers where 4 were expected; fix the row, or set another 'inputShape' "
+            "than [2, 2, 1]",
+        ),
+        (
+            numbers(1, 2, np.nan, 3),
+            "7",
+            "Row 7: column 'features' has null, NaN or infinity at position 2; fix the row",
+        ),
     ],
     ids=["null", "short", "NaN"],
 )
@@ -148,7 +157,7 @@ def test_an_unusable_row_is_refused_by_name(cell, name, fault):
     table = bag_frame([(1, 0, 0, ONES), (2, 0, 0, cell, {"name": name})])
     with pytest.raises(Refusal) as caught:
         collect_bag([table], 0, RULES)
-    assert str(caught.value) == f"{fault}; fix the row, or set handleInvalid='skip' to leave such rows out."
+    assert str(caught.value) == f"{fault}, or set handleInvalid='skip' to leave such rows out."
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_the_prediction_that_is_counted_under_thresholds_is_the_one_that_is_scor
     plan = VotingPlan("thresholds", (architecture,), (0,) * 7, DIGITS, thresholds=(0.1, 0.6))
     cells = [np.zeros(64)]
     predicted = votes_of(cells, [], plan, weights)["prediction"].tolist()
-    (counted,) = count_votes([pd.DataFrame({"features": cells, "label": [0]})], plan, weights.__getitem__)
+    (counted,) = count_votes([pd.DataFrame({"features": cells, "name": None, "label": [0]})], plan, weights.__getitem__)
     assert counted["confusion"][0].reshape(2, 2)[0].argmax() == predicted[0]
 
 

@@ -43,7 +43,7 @@ def test_the_built_in_network_trains_and_scores(shape, classes, precision, chang
     pixels = PixelFormat("features", "array", shape)
     voting = VotingPlan(f"{shape} {classes} {precision}", (architecture,), (0,), pixels)
     cells = pd.Series(list(rows.images.reshape(len(rows), -1)))
-    (scored,) = vote_batches([cells], voting, lambda _: pack_weights(weights))
+    (scored,) = vote_batches([(cells, [None] * len(cells))], voting, lambda _: pack_weights(weights))
     assert np.stack(scored["probability"]).shape == (len(rows), classes)
     assert scored["prediction"].between(0, classes - 1).all()
 

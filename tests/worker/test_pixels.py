@@ -9,13 +9,15 @@ from PIL import Image
 from support.bags import numbers
 from support.images import encoded
 
-from spark_cnn_ensemble.worker.pixels import PixelFormat, encoded_shape, is_encoded, narrowest, to_pixels
+from spark_cnn_ensemble.worker.pictures import encoded_shape, is_encoded
+from spark_cnn_ensemble.worker.pixels import PixelFormat, narrowest, to_pixels
 
 ARRAYS = PixelFormat("features", "array", (2, 2, 1))
 NUMERIC = [np.int8, np.int16, np.int32, np.float32, np.float64]
 
 RGB = np.array([[[200, 10, 20], [30, 210, 40]], [[50, 60, 220], [70, 80, 90]]], np.uint8)
 RGBA = np.concatenate([RGB, np.array([[[255], [128]], [[64], [0]]], np.uint8)], axis=-1)
+OPAQUE = np.concatenate([RGB, np.full((2, 2, 1), 255, np.uint8)], axis=-1)
 GRAY = np.array([[0, 17], [128, 255]], np.uint8)
 GRAY16 = GRAY.astype(np.uint16) * 256 + 99
 PALETTE = Image.fromarray(RGB).quantize(4)
@@ -69,7 +71,7 @@ def test_each_unusable_array_has_its_fault_and_becomes_zeros():
         numbers(3e38, 3e38, 3e38, -3e38),
     ]
     block, faults = to_pixels(cells, ARRAYS)
-    assert faults == {
+    assert {index: fault.what for index, fault in faults.items()} == {
         1: "is null",
         2: "has 3 numbers where 4 were expected",
         3: "has null, NaN or infinity at position 1",
@@ -137,14 +139,15 @@ def test_raw_pixels_that_begin_like_a_jpeg_are_raw_pixels():
         pytest.param(encoded(GRAY), 3, np.repeat(GRAY[..., None], 3, axis=-1), id="gray as RGB"),
         pytest.param(encoded(RGB), 1, np.asarray(Image.fromarray(RGB).convert("L"))[..., None], id="RGB as gray"),
         pytest.param(encoded(RGBA), 4, RGBA, id="RGBA"),
-        pytest.param(encoded(RGBA), 3, RGB, id="RGBA without alpha"),
+        pytest.param(encoded(OPAQUE), 3, RGB, id="RGBA without alpha"),
         pytest.param(
             encoded(RGB), 4, np.concatenate([RGB, np.full((2, 2, 1), 255, np.uint8)], axis=-1), id="RGB with alpha"
         ),
         pytest.param(encoded(BLACK_AND_WHITE), 1, np.where(GRAY > 100, 255, 0)[..., None], id="black and white"),
         pytest.param(encoded(PALETTE), 3, RGB, id="palette"),
-        pytest.param(encoded(GRAY16), 1, GRAY[..., None], id="16 bits"),
-        pytest.param(encoded(GRAY16), 3, np.repeat(GRAY[..., None], 3, axis=-1), id="16 bits as RGB"),
+        pytest.param(encoded(GRAY16), 1, GRAY16[..., None], id="16 bits"),
+        pytest.param(encoded(GRAY16), 3, np.repeat(GRAY16[..., None], 3, axis=-1), id="16 bits as RGB"),
+        pytest.param(encoded(GRAY.astype(np.uint16)), 1, GRAY[..., None], id="16 bits that hold 8"),
         pytest.param(encoded(np.full((2, 2), 77, np.uint8), "JPEG"), 1, np.full((2, 2, 1), 77), id="gray JPEG"),
         pytest.param(encoded(np.full((2, 2, 3), 77, np.uint8), "JPEG"), 3, np.full((2, 2, 3), 77), id="RGB JPEG"),
     ],
@@ -220,7 +223,7 @@ DAMAGED = r"is a damaged image \(.+\)"
 def test_unusable_bytes_have_their_fault_and_become_zeros(data, shape, fault):
     block, faults = to_pixels([data, None], PixelFormat("image", "bytes", shape))
     assert block.shape == (2, *shape)
-    assert faults[1] == "is null"
+    assert faults[1].what == "is null"
     assert not block.any()
-    assert re.fullmatch(fault, faults[0]), faults[0]
-    assert "0x" not in faults[0], "a memory address means nothing to a user"
+    assert re.fullmatch(fault, faults[0].what), faults[0]
+    assert "0x" not in faults[0].what, "a memory address means nothing to a user"

@@ -335,7 +335,7 @@ def test_the_state_of_a_custom_network_is_part_of_its_weights(
     assert all(np.abs(weights[index] - fresh[index]).max() > 0.01 for index in moving)
     voting = VotingPlan(f"state {standardization} {precision}", (architecture,), (0,), DIGITS, soft=True)
     cells = pd.Series(list(some_digits.images.reshape(-1, 64)))
-    (scored,) = vote_batches([cells], voting, lambda member: pack_weights(weights))
+    (scored,) = vote_batches([(cells, [None] * len(cells))], voting, lambda member: pack_weights(weights))
     expected = predict(architecture, weights, some_digits.images)
     assert np.allclose(np.stack(scored["probability"]), expected, atol=1e-5)
     again, _ = trainer.train(bag_of(some_digits), plan)

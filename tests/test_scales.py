@@ -67,3 +67,10 @@ def test_a_column_without_variation_is_refused(scaled, factor):
     text = refused(small().fit, rows)
     assert text.startswith("Column 'features' (parameter 'featuresCol') is constant in the bag of member"), text
     assert "scale or center the column" in text
+
+
+def test_scaling_a_column_beyond_float32_makes_it_usable(scaled):
+    rows, held_out = (
+        frame.withColumn("features", F.transform("features", lambda number: number / 1e300)) for frame in scaled(1e300)
+    )
+    assert accuracy(small(**LEARNED).fit(rows), held_out) > 0.9

@@ -126,6 +126,9 @@ def write_report(
         The number of names differs from the number of classes.
     """
     check_report(path)
+    if class_names is None:
+        known = (votes.classNames for votes in (evaluation, summary.outOfBag) if votes is not None)
+        class_names = next(filter(None, known), None)
     file = Path(path)
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
@@ -278,7 +281,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
                 "Share of rows on which two members differ. Accurate members that make different errors help the most.",
             ),
         ]
-    return _pictures(drawn) + _disputed(votes.disputedRows, class_names or votes.classNames)
+    return _pictures(drawn) + _disputed(votes.disputedRows, class_names)
 
 
 def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:

@@ -83,13 +83,13 @@ def load_stages(spark: SparkSession, path: str) -> list[Transformer]:
     return [known[name].load(folder) for name, folder in named]
 
 
-def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[Any, str]] | None:
+def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[str, str]] | None:
     """Class name and folder of each stage of a saved pipeline; None if the folder does not hold a pipeline."""
     try:
         metadata = DefaultParamsReader.loadMetadata(path, spark)
+        if metadata.get("class") not in _PIPELINES:
+            return None
     except Exception:  # Spark, Java and json raise many kinds, by what the folder holds instead
-        return None
-    if metadata.get("class") not in _PIPELINES:
         return None
     try:
         uids = check_list(metadata["paramMap"]["stageUids"])
@@ -105,9 +105,9 @@ def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[Any, str]
     return named
 
 
-def _class_of(spark: SparkSession, folder: str) -> Any:
+def _class_of(spark: SparkSession, folder: str) -> str:
     try:
-        return DefaultParamsReader.loadMetadata(folder, spark).get("class")
+        return str(DefaultParamsReader.loadMetadata(folder, spark).get("class"))
     except Exception:
         raise ValueError(f"{folder} is damaged: its metadata cannot be read; save the pipeline again.") from None
 

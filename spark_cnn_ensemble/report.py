@@ -128,6 +128,9 @@ def write_report(
         The number of names differs from the number of classes.
     """
     check_report(path)
+    if class_names is None:
+        known = (votes.classNames for votes in (evaluation, summary.outOfBag) if votes is not None)
+        class_names = next(filter(None, known), None)
     file = Path(path)
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
@@ -303,8 +306,7 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
                 "Share of rows on which two members differ. Accurate members that make different errors help the most.",
             ),
         ]
-    names = class_names or votes.classNames
-    return _pictures(drawn) + _classes(votes, names) + _disputed(votes, names)
+    return _pictures(drawn) + _classes(votes, class_names) + _disputed(votes, class_names)
 
 
 def _pictures(drawn: Iterable[tuple[Callable[..., Any], str, str]]) -> str:

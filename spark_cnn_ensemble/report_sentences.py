@@ -27,7 +27,6 @@ def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Se
         paragraphs.append(_held_out(evaluation))
     votes = evaluation if evaluation is not None and evaluation.rows else summary.outOfBag
     if votes is not None and votes.rows:
-        class_names = class_names or votes.classNames
         names = plots.class_labels(len(votes.confusionMatrix), class_names)
         paragraphs += [
             _gain_from_more_members(votes),

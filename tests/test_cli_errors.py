@@ -202,6 +202,7 @@ NO_SESSION = {
 }
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("case", NO_SESSION)
 def test_a_session_that_does_not_start_is_one_sentence(tmp_path, case):
     options, environment, message = NO_SESSION[case]
@@ -210,6 +211,7 @@ def test_a_session_that_does_not_start_is_one_sentence(tmp_path, case):
     assert_one_sentence(error, message)
 
 
+@pytest.mark.spark
 def test_a_port_in_use_is_one_sentence(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

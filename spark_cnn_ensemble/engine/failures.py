@@ -63,7 +63,12 @@ def failure(error: BaseException, log: str = "") -> str:
 
 
 def _innermost(text: str) -> str | None:
-    """The message of the last cause in a Java trace, without its class."""
+    """The message of the last error in a Python worker's traceback, or of the last cause in a Java trace."""
+    worker = re.findall(
+        r"^Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:\w+\.)*(\w+: .+)$", text, re.MULTILINE
+    )
+    if worker:
+        return shortened(worker[-1], 300).rstrip(".")
     causes = re.findall(r"^Caused by: (?:[\w.$]+: )?(.+)$", text, re.MULTILINE)
     if not causes:
         causes = re.findall(r"^: (?:[\w.$]+: )?(.+)$", text, re.MULTILINE)[:1]

@@ -8,7 +8,7 @@ import sys
 import pytest
 from pyspark.ml import Pipeline, PipelineModel
 from pyspark.ml.feature import IndexToString, SQLTransformer
-from support.saved_models import edit_metadata, set_value
+from support.saved_models import edit_metadata, set_value, write_metadata
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.cli import main
@@ -136,6 +136,15 @@ def test_a_pipeline_that_holds_itself_is_refused(spark, pipeline):
 def test_a_pipeline_that_lacks_a_stage_is_refused(spark, pipeline):
     shutil.rmtree(stage(pipeline, 0))
     with pytest.raises(ValueError, match="is damaged: its metadata cannot be read"):
+        load_stages(spark, str(pipeline))
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", "Dear diary", "{}", ""])
+def test_a_stage_whose_metadata_is_something_else_is_refused(spark, pipeline, text):
+    write_metadata(stage(pipeline, 0), text)
+    with pytest.raises(
+        ValueError, match=r"metadata cannot be read; save the pipeline again\.$|has a stage of the class None"
+    ):
         load_stages(spark, str(pipeline))
 
 

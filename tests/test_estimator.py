@@ -142,7 +142,9 @@ def test_the_record_of_a_stopped_member_is_that_of_its_best_epoch(stopped_early,
             assert member.kept[name] == table.loc[member.member, name] == curve[best] != curve[-1]
     kept = [member.kept["accuracy"] for member in stopped_early.members]
     assert stopped_early.summary.accuracy == pytest.approx(np.mean(kept))
-    assert f"training accuracy, mean member {np.mean(kept):.2%}" in " ".join(map(" ".join, stopped_early.summary.facts()))
+    assert f"training accuracy, mean member {np.mean(kept):.2%}" in " ".join(
+        map(" ".join, stopped_early.summary.facts())
+    )
     stopped_early.save(str(tmp_path / "model"))
     loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
     assert loaded.members == stopped_early.members

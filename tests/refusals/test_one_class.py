@@ -19,9 +19,7 @@ REMEDY = (
 
 def sentence(label, rows):
     """The refusal of rows that all have this label."""
-    return (
-        f"All training rows have label {label} in column 'label' (parameter 'labelCol'; {rows} rows were read), {REMEDY}"
-    )
+    return f"All training rows have label {label} in column 'label' (parameter 'labelCol'; {rows} rows were read), {REMEDY}"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,9 @@ def test_the_label_read_from_the_wrong_end_is_refused_and_the_remedy_works(spark
 
 @pytest.mark.usefixtures("no_training")
 def test_labels_of_validation_rows_are_no_second_class(of_one_class):
-    marked = of_one_class.withColumn("held", F.col("id") < 50).withColumn("label", F.when(F.col("held"), 1).otherwise(3))
+    marked = of_one_class.withColumn("held", F.col("id") < 50).withColumn(
+        "label", F.when(F.col("held"), 1).otherwise(3)
+    )
     assert refused(small(numClasses=None, validationIndicatorCol="held").fit, marked) == sentence(3, 200)
 
 

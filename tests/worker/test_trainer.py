@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.utils.class_weight import compute_sample_weight
 from support.bags import (
     SMALL,
     UNSCALED,
@@ -17,7 +18,6 @@ from support.bags import (
     random_examples,
     training_plan,
 )
-from sklearn.utils.class_weight import compute_sample_weight
 from support.networks import network_json
 from support.voting import DIGITS
 

@@ -76,8 +76,8 @@ def voters(votes: OutOfBag) -> str:
     if members == 1:
         return f"{text}."
     return (
-        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic: on other rows of the "
-        f"same kind, the vote of all {members} may be better than the interval says."
+        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic: on other rows of "
+        f"the same kind, the vote of all {members} may be better than the interval says."
     )
 
 

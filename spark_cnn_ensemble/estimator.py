@@ -27,7 +27,7 @@ from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.fit.members import Trained, training
 from spark_cnn_ensemble.fit.out_of_bag import sample_size, vote_on_sample
 from spark_cnn_ensemble.fit.shared_fits import SharedFits
-from spark_cnn_ensemble.fit_result import MemberSummary
+from spark_cnn_ensemble.fit_result import MemberSummary, unseen_text
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
@@ -611,12 +611,12 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
 
 
 def _warn_of_unseen_classes(summary: CNNEnsembleTrainingSummary, class_names: tuple[str, ...] | None) -> None:
-    unseen = summary.unseen_text(class_names)
+    unseen = unseen_text(summary, class_names)
     if unseen:
         warnings.warn(
-            f"Some members never saw a class that others saw, and hardly ever vote for it ({unseen}); set fewer members "
-            "(numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and subsamplingRate), or repeat "
-            "the rows of rare classes as docs/guide/choosing.md shows.",
+            f"Some members never saw a class that others saw, and hardly ever vote for it ({unseen}); set fewer "
+            "members (numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and "
+            "subsamplingRate), or repeat the rows of rare classes as docs/guide/choosing.md shows.",
             stacklevel=2,
         )
 

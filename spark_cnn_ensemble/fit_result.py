@@ -2,6 +2,7 @@
 
 Dataclasses, numpy and pandas; nothing here uses Spark. The public class with ways to show the record is in `summary`.
 Called by the estimator, which fills the record, and by `model`, which saves and loads it; `plots` and `report` read it.
+The module is long because each entry of the record is documented, tabled and checked here.
 """
 
 from __future__ import annotations
@@ -163,21 +164,6 @@ class FitResult:
         unseen = {member.member: tuple(sorted(seen.difference(member.classes))) for member in self.members}
         return {member: classes for member, classes in unseen.items() if classes}
 
-    def unseen_text(self, class_names: Sequence[str] | None = None) -> str:
-        """Which classes how many members never saw, in words; empty if each saw every class that others saw."""
-        unseen = self.unseenClasses
-        if not unseen:
-            return ""
-        members = Counter(label for classes in unseen.values() for label in classes)
-        names = [
-            f"class {label if class_names is None else repr(str(class_names[label]))} "
-            f"({count} member{'' if count == 1 else 's'})"
-            for label, count in members.most_common(_MOST_NAMED_CLASSES)
-        ]
-        if len(members) > len(names):
-            names.append(f"{len(members) - len(names)} more classes")
-        return f"{len(unseen)} of {len(self.members)}: {', '.join(names)}"
-
     @property
     def epochTable(self) -> pd.DataFrame:
         """One row per member and epoch.
@@ -232,7 +218,7 @@ class FitResult:
         ]
         if self.resumedMembers:
             pairs.append(("members found in checkpointDir", _listed(self.resumedMembers)))
-        if unseen := self.unseen_text():
+        if unseen := unseen_text(self):
             pairs.append(("members that never saw a class", unseen))
         pairs += [(f"member {member} is missing", why) for member, why in self.missingMembers.items()]
         if self.outOfBag is not None and self.outOfBag.rows:
@@ -288,6 +274,22 @@ class FitResult:
         out_of_bag = known.get("outOfBag")
         known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag, class_names)
         return cls(**{**known, "members": tuple(members)})
+
+
+def unseen_text(result: FitResult, class_names: Sequence[str] | None = None) -> str:
+    """Which classes how many members never saw, in words; empty if each saw every class that others saw."""
+    unseen = result.unseenClasses
+    if not unseen:
+        return ""
+    members = Counter(label for classes in unseen.values() for label in classes)
+    names = [
+        f"class {label if class_names is None else repr(str(class_names[label]))} "
+        f"({count} member{'' if count == 1 else 's'})"
+        for label, count in members.most_common(_MOST_NAMED_CLASSES)
+    ]
+    if len(members) > len(names):
+        names.append(f"{len(members) - len(names)} more classes")
+    return f"{len(unseen)} of {len(result.members)}: {', '.join(names)}"
 
 
 def _listed(numbers: Sequence[int]) -> str:

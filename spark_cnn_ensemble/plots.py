@@ -117,7 +117,7 @@ def learning_curves(summary: FitResult, metric: Literal["loss", "accuracy"] = "l
         color = _ink()
         ax.axhspan(low, high, color=color, alpha=0.12, linewidth=0)
         voters = f"{votes.votersPerRow:.1f} of {votes.votes.shape[1]} members"
-        label = f"vote, out-of-bag ({voters}): {votes.accuracy:.1%} ({low:.1%} to {high:.1%})"
+        label = f"vote, out-of-bag: {votes.accuracy:.1%} ({low:.1%} to {high:.1%}),\nby {voters} per row"
         ax.axhline(votes.accuracy, color=color, linestyle=":", linewidth=1.5, label=label)
     ax.set(xlabel="epoch", ylabel="accuracy" if metric == "accuracy" else "loss (cross-entropy)")
     _integer_ticks(ax.xaxis)

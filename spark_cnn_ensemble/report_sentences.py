@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from spark_cnn_ensemble import plots
-from spark_cnn_ensemble.fit_result import FitResult
+from spark_cnn_ensemble.fit_result import FitResult, unseen_text
 from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics, recall_text
 
 _MOST_CONFUSED = 3
@@ -21,7 +21,7 @@ _FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vot
 def story(summary: FitResult, evaluation: VoteStatistics | None, class_names: Sequence[str] | None) -> list[str]:
     """The paragraphs of a report's summary; see `report.write_report`."""
     paragraphs = [_training(summary), _out_of_bag(summary)]
-    if unseen := summary.unseen_text(class_names):
+    if unseen := unseen_text(summary, class_names):
         paragraphs.insert(1, f"Members that never saw a class that others saw: {html.escape(unseen)}.")
     if evaluation is not None:
         paragraphs.append(_held_out(evaluation))
@@ -76,8 +76,8 @@ def voters(votes: OutOfBag) -> str:
     if members == 1:
         return f"{text}."
     return (
-        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic, and the vote of all "
-        f"{members} may be better than the interval says."
+        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic: on other rows of "
+        f"the same kind, the vote of all {members} may be better than the interval says."
     )
 
 

@@ -209,7 +209,7 @@ class VoteStatistics(ABC):
 def recall_text(votes: VoteStatistics, class_names: Sequence[str] | None = None) -> str:
     """The mean and the lowest recall of the classes that have rows, in words; at least one row was voted on."""
     table = votes.classTable
-    label = table["recall"].idxmin()
+    label = int(table["recall"].idxmin())
     rows, name = table["rows"][label], label if class_names is None else repr(str(class_names[label]))
     return (
         f"mean {table['recall'].mean():.2%}, lowest {table['recall'][label]:.2%} (class {name}, {rows:,} "

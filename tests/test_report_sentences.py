@@ -41,8 +41,8 @@ def test_out_of_bag_accuracy_is_given_with_its_interval_and_the_members_range():
     assert (
         f"Out-of-bag accuracy of the vote: {votes.accuracy:.2%} (95 % confidence interval {low:.2%} to {high:.2%}), "
         f"measured on {votes.rows} sampled rows. On each row, only the members that were not trained on it vote: "
-        f"{votes.votersPerRow:.1f} of 3 on average. So the estimate is pessimistic, and the vote of all 3 may be better than "
-        f"the interval says. "
+        f"{votes.votersPerRow:.1f} of 3 on average. So the estimate is pessimistic: on other rows of the same kind, the vote "
+        "of all 3 may be better than the interval says. "
         f"Single members reach {alone.mean():.2%} on average, from {alone.min():.2%} to {alone.max():.2%}."
     ) in text_of(summary(out_of_bag=votes))
 

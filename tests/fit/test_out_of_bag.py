@@ -201,7 +201,7 @@ def test_pictures_of_training_rows_are_left_out_on_request(train, tmp_path):
     left_out.summary.to_html(str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text()
     assert "Pictures of disputed rows were left out." in page
-    assert "data:image" not in page
+    assert "<img" not in page
 
 
 def test_a_fitted_model_can_be_saved_without_pictures(train, tmp_path):

@@ -31,7 +31,8 @@ def each_value(values_by_name):
 def test_every_range_is_tested():
     assert set(OUT_OF_RANGE) == set(IN_RANGE) == set(RANGES)
     without_range = {"network", "checkpointDir", *(name for name in PARAMS if name.endswith("Col"))}
-    assert set(PARAMS) - set(RANGES) - without_range == {"standardization", "randomFlip", "resizeImages"}
+    booleans = {"standardization", "randomFlip", "resizeImages", "keepDisputedRows"}
+    assert set(PARAMS) - set(RANGES) - without_range == booleans
 
 
 @each_value(OUT_OF_RANGE)

@@ -2,7 +2,8 @@
 
 The page loads nothing from the network, fits phones, desktops and paper, and follows the reader's light or dark theme:
 pictures are inline SVG whose text and axes take the page's colour. Its sentences are in `report_sentences`, its
-pictures in `plots`. Called by `CNNEnsembleTrainingSummary.to_html`.
+pictures in `plots`. Called by `CNNEnsembleTrainingSummary.to_html`. The module is long because the page and its style
+stand in one place.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from spark_cnn_ensemble.declared import (
 # Fits that differ in one of these are trained by jobs of their own.
 DECIDE_BAGS = {
     *("featuresCol", "labelCol", "weightCol", "validationIndicatorCol", "idCol", "handleInvalid"),
-    *("numClasses", "inputShape"),
+    *("numClasses", "inputShape", "resizeImages"),
     *("numMembers", "bagging", "subsamplingRate", "seed"),
     *("oobSampleSize", "maxMemoryInMB", "checkpointDir", "verbose"),
 }

@@ -64,6 +64,5 @@ def test_without_the_files_the_folder_is_asked_for(site_packages, folder):
     if folder:
         install_mnist(site_packages, folder)
     assert load_from(site_packages) == (
-        f"{site_packages / 'data' / 'mnist' / 'SHA256SUMS'} is missing; pass the folder that holds it and MNIST's four "
-        "files."
+        f"Nothing is at {site_packages / 'data' / 'mnist'}; pass a folder of four IDX files, or an .npz file."
     )

@@ -245,6 +245,7 @@ def results():
 """
 
 
+@pytest.mark.spark
 def test_a_worker_that_ran_functions_of_the_user_trains_and_scores_alike():
     code = f"""{REUSED}
 def spoil():
@@ -270,6 +271,7 @@ print(in_worker(look) == str(["float16", "channels_first", "mixed_float16", int(
     assert output_of(start_python(code, "true")) == ["True", "True"]
 
 
+@pytest.mark.spark
 @pytest.mark.parametrize("reuse", ["true", "false"])
 def test_a_worker_with_another_backend_is_refused_with_a_remedy_that_works(reuse):
     code = f"""{REUSED}

@@ -22,7 +22,7 @@ def test_votes_are_counted_against_the_labels(three_members, thousand_cells):
     cells = list(thousand_cells)
     cells[3], cells[500] = None, numbers(1)
     plan = voting_plan("counted", refuse_invalid=False)
-    tables = cut(pd.DataFrame({"features": cells, "label": labels}), [1, 300, 7])
+    tables = cut(pd.DataFrame({"features": cells, "label": labels, "name": None}), [1, 300, 7])
     (counted,) = count_votes(tables, plan, weights.__getitem__)
     predicted = votes_of(cells, [], plan, weights)["prediction"]
     usable = predicted.notna().to_numpy()

@@ -54,7 +54,7 @@ def train_and_score(digits):
         network = replace(SMALL, scaled=exceeds_float32(*channel_moments(bag.training)))
         voting = VotingPlan(f"{factor} {offset} {precision}", (network,), (0,), DIGITS)
         cells = pd.Series(list(scaled(x_test).reshape(-1, 64)))
-        scored = pd.concat(vote_batches([cells], voting, lambda _: pack_weights(weights)))
+        scored = pd.concat(vote_batches([(cells, [None] * len(cells))], voting, lambda _: pack_weights(weights)))
         return (scored["prediction"].to_numpy() == y_test).mean()
 
     return accuracy

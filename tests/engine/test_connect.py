@@ -4,9 +4,6 @@ A process that has a classic session cannot have a client, so the client is a pr
 """
 
 import json
-import os
-import signal
-import time
 
 import pytest
 from support.classifiers import small

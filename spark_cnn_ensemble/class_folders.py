@@ -47,7 +47,7 @@ def class_names(folders: Iterable[str]) -> list[str]:
 
 
 def check_folders(path: str, folders: Iterable[str]) -> None:
-    """Refuse folders of which it is not clear what the classes are, or which mix training and test pictures.
+    """Refuse folders that do not show what the classes are, or that mix training and test pictures.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from spark_cnn_ensemble.cli import member_table
 
 @pytest.fixture(scope="module")
 def one_of_class_1(train):
-    """1,000 digits, of which only one is of class 1."""
+    """1,000 digits, only one of them of class 1."""
     one = train.where("label = 1").orderBy("id").limit(1)
     return train.where("label != 1").orderBy("id").limit(999).union(one).cache()
 

@@ -27,7 +27,7 @@ def ink(index, pixels):
 
 
 def deep(index, pixels):
-    """16 bits of grey, of which the highest 8 show nothing."""
+    """16 bits of grey whose highest 8 show nothing."""
     return encoded((pixels * 15).astype(np.uint16))
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.storagelevel import StorageLevel
+from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble.engine.broadcasts import broadcast, broadcast_weights
 from spark_cnn_ensemble.engine.hadoop import HadoopFiles
@@ -54,17 +52,6 @@ class ClassicEngine(Engine):
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         # One broadcast per member fits the driver's heap, and workers load one member at a time.
         return functools.partial(broadcast_weights, [broadcast(self._context, data) for data in weights])
-
-    def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
-        return frame.repartitionById(count, partition)
-
-    @contextmanager
-    def keep(self, frame: DataFrame) -> Iterator[DataFrame]:
-        frame.persist(StorageLevel.DISK_ONLY)
-        try:
-            yield frame
-        finally:
-            frame.unpersist()
 
     def watch_jobs(self) -> TaggedJobs:
         return TaggedJobs(self._context)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
-
-from pyspark.sql import Column, DataFrame
-from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble.engine.artifacts import share_as_artifacts
 from spark_cnn_ensemble.engine.connect_files import ConnectFiles
@@ -52,17 +48,6 @@ class ConnectEngine(Engine):
 
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         return share_as_artifacts(self._spark, weights)
-
-    def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
-        return frame.repartitionById(count, partition)
-
-    @contextmanager
-    def keep(self, frame: DataFrame) -> Iterator[DataFrame]:
-        frame.persist(StorageLevel.DISK_ONLY)
-        try:
-            yield frame
-        finally:
-            frame.unpersist()
 
     def watch_jobs(self) -> TaggedOperations:
         return TaggedOperations(self._spark, f"progress-{uuid.uuid4().hex}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.worker.weights import WeightsOf
@@ -167,13 +168,18 @@ class Engine(ABC):
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         """Make the members' packed weights available to workers, where the result returns a member's weights."""
 
-    @abstractmethod
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
         """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""
+        return frame.repartitionById(count, partition)
 
-    @abstractmethod
-    def keep(self, frame: DataFrame) -> AbstractContextManager[DataFrame]:
+    @contextmanager
+    def keep(self, frame: DataFrame) -> Iterator[DataFrame]:
         """Compute a frame once, and keep it on the executors' disks while the context is open."""
+        frame.persist(StorageLevel.DISK_ONLY)
+        try:
+            yield frame
+        finally:
+            frame.unpersist()
 
     @abstractmethod
     def watch_jobs(self) -> JobWatch:

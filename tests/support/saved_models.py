@@ -53,7 +53,7 @@ def set_value(*path, to):
 
 
 def members_of(folder):
-    """The folder of a saved model's members, of which there is one."""
+    """The only folder of members of a saved model."""
     (members,) = (folder / "members").iterdir()
     return members
 

@@ -173,7 +173,7 @@ class Checkpoint:
         files = engine_of(self._spark).files
         files.delete(f"{self._path}/attempt={self._attempt}")
         if not files.matches(f"{self._path}/attempt=*"):
-            files.delete(f"{self._path}/_fit.json")
+            files.delete(f"{self._path}/fit")
 
     def trained(self) -> DataFrame:
         """The rows that this attempt wrote."""

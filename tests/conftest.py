@@ -13,7 +13,6 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSeri
 
 from pyspark.sql import SparkSession
 from support.classifiers import small
-from support.connect_server import connect_server
 
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
@@ -27,27 +26,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker("spark")
 
 
-def pytest_addoption(parser):
-    parser.addoption(
-        "--engine",
-        choices=("classic", "connect"),
-        default="classic",
-        help="the kind of Spark session; connect starts a server and leaves out what only a classic session has",
-    )
-
-
 @pytest.fixture(scope="session")
-def spark(request, tmp_path_factory):
-    if request.config.getoption("engine") == "classic":
-        yield from classic_session()
-        return
-    with connect_server(tmp_path_factory.mktemp("server") / "log") as url:
-        session = SparkSession.builder.remote(url).getOrCreate()
-        yield session
-        session.stop()
-
-
-def classic_session():
+def spark():
     session = (
         SparkSession.builder.master("local[2]")
         .appName("tests")

@@ -7,7 +7,6 @@ zip. One job is submitted by spark-submit, as users do; everything else runs in 
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 import pyspark
 import pytest
 from support.classifiers import small
+from support.connect_server import free_port
 from support.drivers import (
     QUICK,
     descendants,
@@ -37,12 +37,6 @@ PACKAGE = Path(__file__).parent.parent / "spark_cnn_ensemble"
 SPARK_HOME = Path(pyspark.__file__).parent
 TRAIN = ["--num-members", "3", "--filters", "4", "--kernel-size", "3", "--dense-units", "16", "--epochs", "1"]
 LONGER = {**QUICK, "epochs": 300}  # twice as many members as slots, each long enough to be killed in the middle
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
 
 
 def wait_for(log, text, count=1):

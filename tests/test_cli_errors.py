@@ -92,7 +92,7 @@ ERRORS = {
         "has 'Dear' where a number",
     ),
     "pictures that are a diary": (
-        [*TRAIN, "--input", "{diaries}", "--format", "images", "--input-shape", "8,8,1"],
+        [*TRAIN, "--input", "{diaries}", "--format", "images", "--input-shape", "8,8,1", "--num-members", "1"],
         "PNG|JPEG",
     ),
     "no column of features": ([*SCORE, "--input", "{others}", "--format", "parquet"], "features"),
@@ -178,11 +178,12 @@ def test_debug_shows_where_an_error_happened(places, tmp_path):
 
 
 def test_a_warning_is_one_line(places, tmp_path, capsys):
-    """The bags of rows with few keys."""
+    """The bags of rows with few keys, which miss classes."""
     arguments = [*TRAIN, *PARQUET, "--id-col", "label", "--num-classes", "10"]
     assert main([argument.format(**places, out=tmp_path / "out") for argument in arguments]) == 0
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"{PREFIX}warning: The 200 rows have only about ")
+    keys, classes = capsys.readouterr().err.splitlines()
+    assert keys.startswith(f"{PREFIX}warning: The 200 rows have only about ")
+    assert classes.startswith(f"{PREFIX}warning: Some members never saw a class ")
 
 
 # ---- sessions that do not start, and processes that end

@@ -233,7 +233,7 @@ def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, re
         remedy = libsvm_remedy(source.entry, pixels.size) if length < pixels.size else None
         if remedy is None and shape_from == "model":
             remedy = "give vectors of that length"
-        remedy = remedy or "set 'inputShape' to the images' [height, width, channels]"
+        remedy = remedy or "set 'inputShape' to [height, width, channels]"
         raise ValueError(
             f"Column '{source.name}' (parameter 'featuresCol') has {length} numbers per row, but inputShape "
             f"{list(shape)} needs {pixels.size}; {remedy}."
@@ -253,7 +253,10 @@ def _fault(source: Source, pixels: PixelFormat) -> Column:
     null = F.when(source.value.isNull(), F.lit(f"is null{fix}"))
     if source.form == "bytes":
         if isinstance(source.entry.dataType, StructType):
-            null = null.when(cells.isNull() & source.row.isNotNull(), F.lit("has a path but no bytes; read the file"))
+            null = null.when(
+                cells.isNull() & source.row.isNotNull(),
+                F.lit(f"has a path but no bytes (read the file with binaryFile){fix}"),
+            )
         return null.when(cells.isNull(), F.lit(f"is null{fix}"))
     if source.form == "bgr":
         return _fault_of_struct(source, pixels, null.when(cells.isNull(), F.lit(f"is null{fix}")))

@@ -182,7 +182,8 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, 
     index = label.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
     index = F.when(fault.isNull(), index) if skip_invalid else refusing(index, fault, name)
     if counted:  # a row that was not there before is no fault of the row, so it is never skipped
-        index = refusing(index, new_label_fault(label, columns.label_name, classes.number), name, skippable=False)
+        new = F.when(fault.isNull(), new_label_fault(label, columns.label_name, classes.number))
+        index = refusing(index, new, name, skippable=False)
     return dataset.select(
         row_key.alias("row_key"),
         index.alias("label"),

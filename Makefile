@@ -22,7 +22,7 @@ test: .venv/.installed ## run the tests (ARGS="-k vote" goes to pytest)
 
 # Without Java, so that a test that starts Spark and is not marked fails here.
 test-fast: .venv/.installed ## run the tests that need no Spark session
-	@JAVA_HOME=/nonexistent $(PY) -m pytest tests -n 2 --dist loadfile -m "not spark" $(ARGS)
+	@JAVA_HOME=/nonexistent $(PY) -m pytest tests -n 2 --dist loadfile -m "not spark and not slow" $(ARGS)
 
 lint: .venv/.installed ## check style and format with ruff
 	@$(PY) -m ruff check $(CODE)

@@ -16,7 +16,7 @@ from support.classifiers import small
 
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
-STARTS_SPARK = {"spark", "cluster", "retrying"}  # fixtures
+STARTS_SPARK = {"spark", "cluster", "retrying", "server"}  # fixtures
 
 
 def pytest_collection_modifyitems(items):

@@ -75,6 +75,7 @@ def test_the_pictures_of_a_saved_model_show_the_names(trained):
     assert ensemble.summary.outOfBag.classNames == tuple(NAMES)
 
 
+@pytest.mark.spark
 def test_train_prints_the_classes(photos, tmp_path, capsys):
     files = ["--output", str(tmp_path / "model")]
     assert main(["train", "--input", str(photos / "train"), *PICTURES, *files, *SMALL, "--epochs", "1"]) == 0

@@ -8,6 +8,8 @@ from support.processes import output_of, start_python
 
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
+pytestmark = pytest.mark.slow
+
 USES = """
 import json, os, random, sys
 import numpy as np

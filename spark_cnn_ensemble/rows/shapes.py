@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.rows.features import Source
 from spark_cnn_ensemble.rows.libsvm import libsvm_remedy
-from spark_cnn_ensemble.worker.pictures import encoded_shape, is_encoded
+from spark_cnn_ensemble.worker.pictures import encoded_shape, is_encoded, other_format
 
 _ROWS = 100  # that are looked at
 _HEADER_BYTES = 256 << 10  # of each encoded picture that the driver gets; a photo's preview may come before its size
@@ -86,10 +86,13 @@ def _first_rows(dataset: DataFrame, source: Source, *wanted: Any) -> list[Any]:
 
 def _shape_of_bytes(dataset: DataFrame, source: Source, resize: bool) -> InferredShape:
     rows = _first_rows(dataset, source, F.substring(source.cells, 1, _HEADER_BYTES), F.length(source.cells))
-    pictures, lengths, fault = [], Counter[int](), None
+    pictures, others, lengths, fault = [], list[str](), Counter[int](), None
     for head, length in rows:
         if not is_encoded(bytes(head), -1):
-            lengths[length] += 1
+            if name := other_format(bytes(head), length):
+                others.append(name)
+            else:
+                lengths[length] += 1
             continue
         try:
             pictures.append(encoded_shape(bytes(head)))
@@ -97,6 +100,11 @@ def _shape_of_bytes(dataset: DataFrame, source: Source, resize: bool) -> Inferre
             fault = fault or error
     if pictures:
         return _shape_of_pictures(pictures, resize)
+    if others:
+        raise ValueError(
+            f"Column '{source.name}' (parameter 'featuresCol') begins with files of format {others[0]}; convert them "
+            "to PNG or JPEG, or read GIF and BMP with spark.read.format('image')."
+        )
     if not lengths:
         raise ValueError(
             f"Column '{source.name}' (parameter 'featuresCol') begins with an unreadable image ({fault}); set "

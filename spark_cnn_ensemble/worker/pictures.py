@@ -6,7 +6,7 @@ Pillow reads encoded pictures. Called by `pixels`; the driver reads headers with
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,15 @@ from spark_cnn_ensemble.worker.refusal import Unusable
 MAX_RESIZED = 50_000_000  # pixels of a picture that is decoded to be resized; a bomb's header claims more
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
+_OTHER_FORMATS = {
+    b"GIF87a": "GIF",
+    b"GIF89a": "GIF",
+    b"\x00\x00\x00\x0cjP  ": "JPEG 2000",
+    b"<svg": "SVG",
+    b"<?xml": "XML",
+    b"<!DOCTYPE": "HTML",
+    b"%PDF-": "PDF",
+}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _WHITE = (255, 255, 255, 255)
 
@@ -22,6 +31,32 @@ _WHITE = (255, 255, 255, 255)
 def is_encoded(data: bytes, size: int) -> bool:
     """Whether bytes are an encoded PNG or JPEG rather than `size` raw pixels."""
     return data[:8] == _PNG or (data[:3] == _JPEG and len(data) != size)
+
+
+def other_format(data: bytes, length: int) -> str | None:
+    """The name of the format of a file that is not read, which must not be taken for raw pixels; else None.
+
+    Parameters
+    ----------
+    data : bytes
+        The first bytes of the file.
+    length : int
+        Of the whole file.
+    """
+    for start, name in _OTHER_FORMATS.items():
+        if data.startswith(start):
+            return name
+    if data[:4] in (b"II*\x00", b"MM\x00*"):
+        order: Literal["little", "big"] = "little" if data[:2] == b"II" else "big"
+        if 8 <= int.from_bytes(data[4:8], order) < length:  # where the first picture's entries begin
+            return "TIFF"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[4:8] == b"ftyp":
+        return "HEIC, AVIF or video"
+    if data[:2] == b"BM" and int.from_bytes(data[2:6], "little") == length:
+        return "BMP"
+    return None
 
 
 def encoded_shape(data: bytes) -> tuple[int, int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spark_cnn_ensemble.worker.pictures import decode, is_encoded, resized_struct, rgb
+from spark_cnn_ensemble.worker.pictures import decode, is_encoded, other_format, resized_struct, rgb
 from spark_cnn_ensemble.worker.refusal import Fault, Unusable
 
 BEYOND_FLOAT32 = "has a number beyond 3.4e+38, the largest of float32 (scale the column)"
@@ -151,6 +151,8 @@ def _image_of(cell: Any, pixels: PixelFormat) -> np.ndarray:
         return resized_struct(data, pixels.shape).reshape(-1)
     if pixels.form == "bytes" and is_encoded(data, pixels.size):
         return decode(data, pixels.shape, pixels.resize, pixels.size_remedy(picture=True)).reshape(-1)
+    if pixels.form == "bytes" and (name := other_format(data, len(data))):
+        raise Unusable(f"is a file of format {name}, neither PNG nor JPEG", "convert it to PNG or remove it")
     if len(data) == pixels.size:
         return np.frombuffer(data, np.uint8)
     raise Unusable(

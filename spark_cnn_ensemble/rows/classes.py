@@ -5,6 +5,8 @@ Called by the estimator.
 
 from __future__ import annotations
 
+import warnings
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -22,6 +24,8 @@ def count_classes(
     dataset: DataFrame, label: Column, name: str, skip_invalid: bool, validates: Column | None = None
 ) -> int:
     """The largest label + 1, and at least 2; runs a job over the label column, and over the rows' `validates` if given.
+
+    Labels that begin at 1 give a warning.
 
     Raises
     ------
@@ -52,6 +56,12 @@ def count_classes(
         )
     if lowest_trained is not None and lowest_trained == highest_trained:
         raise ValueError(one_label(rows, name, int(lowest_trained)))
+    if lowest_trained == 1:
+        warnings.warn(
+            f"The labels in column '{name}' (parameter 'labelCol') begin at 1, so that no training row has class 0; "
+            "subtract 1 if your classes are numbered from 1.",
+            stacklevel=2,
+        )
     return max(2, int(largest) + 1)
 
 

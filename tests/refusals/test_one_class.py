@@ -1,5 +1,7 @@
 """Training rows of a single class are refused, whether or not the number of classes is known beforehand."""
 
+import warnings
+
 import numpy as np
 import pytest
 from pyspark.ml import Pipeline
@@ -98,3 +100,18 @@ def test_two_classes_in_all_are_enough_for_bags_of_one_class(some):
     model = small(numClasses=None).fit(two)
     assert model.numClasses == 2
     assert np.sort([len(member.classes) for member in model.members]).tolist() == [1, 1, 2]
+
+
+def test_labels_that_begin_at_1_give_a_warning(spark):
+    frame = spark.createDataFrame([([1, 2, 3, 4], 1), ([9, 8, 7, 6], 2)] * 4, "features array<int>, label int")
+    with pytest.warns(UserWarning, match="begin at 1, so that no training row has class 0; subtract 1 if your classes"):
+        model = small(numMembers=1, inputShape=[2, 2, 1], numClasses=None).fit(frame)
+    assert model.numClasses == 3
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*begin at 1")
+        assert (
+            small(numMembers=1, inputShape=[2, 2, 1], numClasses=None)
+            .fit(frame.withColumn("label", F.col("label") - 1))
+            .numClasses
+            == 2
+        )

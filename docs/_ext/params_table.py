@@ -13,7 +13,7 @@ from spark_cnn_ensemble import params as declarations
 # Headings in order, each with the mixins of params.py whose Params it lists.
 GROUPS = {
     "Ensemble and bags": ("HasNumMembers", "HasBagging", "HasVotingStrategy"),
-    "Images and classes": ("HasDataShape",),
+    "Images and classes": ("HasDataShape", "HasResizeImages"),
     "Network of a member": ("HasNetwork",),
     "Training of a member": ("HasOptimization",),
     "Running a fit": ("HasExecution",),

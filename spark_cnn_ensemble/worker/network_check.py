@@ -64,7 +64,12 @@ def _check_layers(architecture: Architecture) -> None:
 def _try(architecture: Architecture, precision: str) -> None:
     import keras
 
-    network = build_network(architecture)
+    try:
+        network = build_network(architecture)  # calls a network of open sizes with images
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal(_not_computed("does not run on images", architecture, error)) from None
     given = {keras.backend.standardize_dtype(tensor.dtype) for tensor in _inputs(network, architecture)}
     if given != {"float32"}:
         raise Refusal(

@@ -1,4 +1,7 @@
-"""A network that is not a Keras model for the images and classes is refused by `fit` before any job."""
+"""A network that cannot be trained on the images and classes is refused by `fit` before any job.
+
+What the sentence proposes is accepted.
+"""
 
 import json
 import re
@@ -8,6 +11,8 @@ from support.feature_forms import two_by_two
 from support.networks import network_json, valid_network
 from support.refusals import refused_before_any_job
 
+from spark_cnn_ensemble.worker.network import Architecture
+from spark_cnn_ensemble.worker.network_check import check_network
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 NOT_JSON = r"The 'network' parameter is not JSON \(.+\); pass model\.to_json\(\) of a Keras model\."
@@ -95,6 +100,14 @@ SENTENCES = {
         r"The 'network' parameter has no weights to train, so its members would learn nothing; add a layer with weights, "
         r"such as Dense, or set trainable=True for its layers\."
     ),
+    "no gradient": (
+        r"The 'network' parameter has no gradient from its output to a weight, so its members would learn nothing; leave "
+        r"out what has no derivative, such as argmax or stop_gradient\."
+    ),
+    "a layer for other shapes": (
+        r"The 'network' parameter does not run on images of shape \[2, 2, 1\] \(.+\); change the layer that this names, or "
+        r"try the network with model\.fit on such images\."
+    ),
     "two layers of one name": NOT_BUILT.format("Functional"),
 }
 
@@ -131,6 +144,9 @@ def networks():
     nested = keras.Sequential([keras.Input((2, 2, 1)), rescaling()])
     two_layers = keras.Model(image, softmax()(layers.Dense(3, name="second")(layers.Dense(3, name="first")(flat))))
     sum_of_images = flatten()(layers.Add()([image, other_image]))
+    chosen = keras.ops.one_hot(keras.ops.argmax(softmax()(flat), axis=-1), 2)
+    any_size = keras.Input((None, None, 1))
+    pooled = layers.GlobalMaxPooling2D()(layers.Conv2D(2, 3)(any_size))
     keras_layers = '"module": "keras.layers"'
     dense = {"class_name": "Dense", "module": "keras.layers", "config": {"units": 2}, "registered_name": None}
     return {
@@ -169,6 +185,8 @@ def networks():
         "whole numbers as input": keras.Model(whole, softmax()(flatten()(whole))).to_json(),
         "a dict of one output": keras.Model(image, {"probability": softmax()(flat)}).to_json(),
         "nothing to train": network_json(flatten(), softmax(trainable=False)),
+        "no gradient": keras.Model(image, chosen).to_json(),
+        "a layer for other shapes": keras.Model(any_size, softmax()(pooled)).to_json(),
         "two layers of one name": replaced(two_layers.to_json(), '"second"', '"first"'),
     }
 
@@ -181,3 +199,80 @@ def test_a_network_that_cannot_be_used_is_refused(spark, good, networks, case):
 
 def test_every_network_is_tested(networks):
     assert set(networks) == set(SENTENCES)
+
+
+def check(network, shape=(2, 2, 1), **fields):
+    check_network(Architecture(shape, 2, network, **fields), "float32")
+
+
+# Cases that are accepted as they are, with what their sentence says to set.
+SET = {
+    "images of another size": {"shape": (3, 3, 1)},
+    "its own rescaling": {"standardization": False},
+    "rescaling in a model in it": {"standardization": False},
+    "rescaling in a layer in it": {"standardization": False},
+    "normalization by numbers": {"standardization": False},
+    "pixels in a range": {"standardization": False},
+}
+
+
+@pytest.mark.parametrize("case", SET)
+def test_what_the_sentence_says_to_set_is_accepted(networks, case):
+    check(networks[case], **SET[case])
+
+
+@pytest.fixture(scope="module")
+def corrected():
+    """By case, the JSON of its network after the change that the sentence proposes."""
+    load_tensorflow()
+    import keras
+    from keras import layers
+
+    def network(*before, **options):
+        return network_json(*before, layers.Flatten(), layers.Dense(2, activation="softmax", **options))
+
+    image, any_size = keras.Input((2, 2, 1)), keras.Input((None, None, 1))
+    one_output = keras.Model(image, layers.Dense(2, activation="softmax")(layers.Flatten()(image))).to_json()
+    pooled = layers.GlobalMaxPooling2D()(layers.Conv2D(2, 2)(any_size))
+    return {
+        "a layer": network(),
+        "Lambda": network(layers.Activation("relu")),
+        "flat input": network(),
+        "three classes": network(),
+        "logits": network(),
+        "float64": network(dtype="float32"),
+        "a hidden layer of bfloat16": network(layers.Dense(3, dtype="float32")),
+        "two outputs": one_output,
+        "its own rescaling": network(),
+        "normalization by weights": network(layers.Normalization(mean=3.0, variance=4.0)),
+        "channels first": network(layers.Conv2D(2, 1, data_format="channels_last")),
+        "whole numbers as input": one_output,
+        "nothing to train": network(trainable=True),
+        "no gradient": one_output,
+        "a layer for other shapes": keras.Model(any_size, layers.Dense(2, activation="softmax")(pooled)).to_json(),
+    }
+
+
+CHANGED = {
+    **dict.fromkeys(["not JSON", "truncated JSON", "a list", "a layer", "two layers of one name"], "a layer"),
+    **dict.fromkeys(["Lambda", "a registered class", "a foreign module"], "Lambda"),
+    "flat input": "flat input",
+    **dict.fromkeys(["three classes", "an output per pixel"], "three classes"),
+    **dict.fromkeys(["logits", "sigmoid"], "logits"),
+    **{case: case for case in ("float64", "a hidden layer of bfloat16", "normalization by weights", "channels first")},
+    **dict.fromkeys(["two outputs", "two inputs", "a dict of one output"], "two outputs"),
+    **dict.fromkeys(["its own rescaling", "pixels in a range"], "its own rescaling"),
+    **{
+        case: case for case in ("whole numbers as input", "nothing to train", "no gradient", "a layer for other shapes")
+    },
+}
+
+
+@pytest.mark.parametrize("case", CHANGED)
+def test_what_the_sentence_says_to_change_is_accepted(corrected, case):
+    check(corrected[CHANGED[case]], standardization=case != "normalization by weights")
+
+
+@pytest.mark.parametrize("case", ["float64", "a hidden layer of bfloat16"])
+def test_mixed_precision_is_had_by_the_param(corrected, case):
+    check_network(Architecture((2, 2, 1), 2, corrected[case]), "bfloat16")

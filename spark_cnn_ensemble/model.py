@@ -25,7 +25,7 @@ from spark_cnn_ensemble.declared import check_params, optional
 from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
-from spark_cnn_ensemble.params import _CNNEnsembleParams, check_thresholds
+from spark_cnn_ensemble.params import HasScoringPrecision, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.rows.columns import label_fault, label_values, refusing
 from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
@@ -38,7 +38,9 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
-class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsembleParams, MLReadable, MLWritable):
+class CNNEnsembleClassificationModel(
+    ProbabilisticClassificationModel, _CNNEnsembleParams, HasScoringPrecision, MLReadable, MLWritable
+):
     """An ensemble of CNNs that classifies by vote.
 
     `CNNEnsembleClassifier.fit` and `load` make a model; `subset`, `pruned` and `merge` make new ones from its members.
@@ -149,6 +151,10 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
         """Sets the value of handleInvalid."""
         return self._set(handleInvalid=value)
 
+    def setScoringPrecision(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of scoringPrecision, which `transform`, `evaluate` and `predict` compute in."""
+        return self._set(scoringPrecision=value)
+
     def setUncertaintyCol(self, value: str) -> CNNEnsembleClassificationModel:
         """Sets the value of uncertaintyCol."""
         return self._set(uncertaintyCol=value)
@@ -235,6 +241,7 @@ class CNNEnsembleClassificationModel(ProbabilisticClassificationModel, _CNNEnsem
             soft=self.getVotingStrategy() == "soft",
             thresholds=None if thresholds is None else tuple(thresholds),
             refuse_invalid=self.getHandleInvalid() == "error",
+            precision=self.getScoringPrecision(),
         )
 
     def _vote_on(self, value: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

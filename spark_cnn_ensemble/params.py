@@ -1,8 +1,8 @@
 """The declarations of all Params, with their getters.
 
-The estimator and the model share `_CNNEnsembleParams`; `HasDataShape` is the estimator's alone. Setters are on the
-classes that users hold. `declared` has the type of a declaration and the check of values. The module is long because
-each Param is declared in full.
+The estimator and the model share `_CNNEnsembleParams`; `HasDataShape` is the estimator's alone, and
+`HasScoringPrecision` the model's. Setters are on the classes that users hold. `declared` has the type of a declaration
+and the check of values. The module is long because each Param is declared in full.
 """
 
 from __future__ import annotations
@@ -52,6 +52,24 @@ class HasVotingStrategy(Params):
     def getVotingStrategy(self) -> str:
         """Gets the value of votingStrategy or its default value."""
         return self.getOrDefault(self.votingStrategy)
+
+
+class HasScoringPrecision(Params):
+    """Mixin for param scoringPrecision."""
+
+    scoringPrecision: Declared[str] = Declared(
+        "scoringPrecision",
+        "'float32', or 'bfloat16' for mixed precision, which is faster on CPUs with AVX512-BF16 or AMX and slower on "
+        "others; a few votes differ.",
+        TypeConverters.toString,
+        default="float32",
+        allowed=one_of(("float32", "bfloat16")),
+        decides_bags=False,
+    )
+
+    def getScoringPrecision(self) -> str:
+        """Gets the value of scoringPrecision or its default value."""
+        return self.getOrDefault(self.scoringPrecision)
 
 
 class HasNumMembers(Params):

@@ -254,10 +254,11 @@ def test_04_a_value_that_contradicts_another_is_refused_by_fit(few, params, mess
         small(**params).fit(few)
 
 
-def test_04_a_value_out_of_range_is_refused_by_transform(model, test):
-    loud = model.copy().setVotingStrategy("loud")
-    with pytest.raises(ValueError, match="'votingStrategy' parameter of CNNEnsembleClassificationModel must be one of"):
-        loud.transform(test)
+@pytest.mark.parametrize("name", ["votingStrategy", "scoringPrecision"])
+def test_04_a_value_out_of_range_is_refused_by_transform(model, test, name):
+    wrong = model.copy({model.getParam(name): "loud"})
+    with pytest.raises(ValueError, match=f"'{name}' parameter of CNNEnsembleClassificationModel must be one of"):
+        wrong.transform(test)
 
 
 def test_05_a_copy_has_the_uid_and_its_own_values():

@@ -43,6 +43,7 @@ ALLOWED = {
     "worker.decision": {"worker.voting_plan"},
     "worker.loaded_ensemble": {
         "worker.network",
+        "worker.optimizers",
         "worker.refusal",
         "worker.runtime",
         "worker.voting_plan",

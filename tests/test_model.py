@@ -206,3 +206,17 @@ def test_workers_do_not_search_tensorflow_for_garbage_after_each_task(spark, mod
     model.transform(test).select("prediction").collect()
     frozen = spark.range(0, 8, 1, 8).mapInPandas(count_frozen, "id long, objects long").agg({"objects": "max"})
     assert frozen.head()[0] > 100_000
+
+
+def test_bfloat16_scores_almost_alike_everywhere_and_is_saved(model, test, tmp_path):
+    model.copy({model.scoringPrecision: "bfloat16"}).save(str(tmp_path / "model"))
+    mixed = CNNEnsembleClassificationModel.load(str(tmp_path / "model")).setVotingStrategy("soft")
+    exact = model.copy({model.votingStrategy: "soft"})
+    ours, theirs = (
+        np.stack([row.probability for row in m.transform(test).orderBy("id").collect()]) for m in (mixed, exact)
+    )
+    assert not np.array_equal(ours, theirs)
+    assert np.abs(ours - theirs).max() < 0.05
+    assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.98
+    assert np.array_equal(mixed.predictProbability(test.orderBy("id").head().features), ours[0])
+    assert abs(mixed.evaluate(test).accuracy - exact.evaluate(test).accuracy) < 0.02

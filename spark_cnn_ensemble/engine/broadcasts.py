@@ -20,14 +20,15 @@ _files: list[tuple[str, Any]] = []
 _files_lock = threading.Lock()
 
 
-def broadcast(context: SparkContext, data: bytes) -> Broadcast[bytes]:
-    """Broadcast `data`; also delete the files of earlier broadcasts that are no longer used."""
-    shared = context.broadcast(data)
-    path, user = getattr(shared, "_path", None), getattr(shared, "_python_broadcast", None)
+def broadcast_each(context: SparkContext, parts: Sequence[bytes]) -> list[Broadcast[bytes]]:
+    """Broadcast each part; also delete the files of earlier broadcasts that are no longer used."""
+    shared = [context.broadcast(data) for data in parts]
     with _files_lock:
         _files[:] = [(file, reference) for file, reference in _files if not _delete_unused(file, reference)]
-        if path is not None and user is not None and context._jvm is not None:
-            _files.append((path, context._jvm.java.lang.ref.WeakReference(user)))
+        for one in shared:
+            path, user = getattr(one, "_path", None), getattr(one, "_python_broadcast", None)
+            if path is not None and user is not None and context._jvm is not None:
+                _files.append((path, context._jvm.java.lang.ref.WeakReference(user)))
     return shared
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import SparkSession
 
-from spark_cnn_ensemble.engine.broadcasts import broadcast, broadcast_weights
+from spark_cnn_ensemble.engine.broadcasts import broadcast_each, broadcast_weights
 from spark_cnn_ensemble.engine.hadoop import HadoopFiles
 from spark_cnn_ensemble.engine.interface import Engine
 from spark_cnn_ensemble.engine.jobs import AccumulatorCollector, TaggedJobs
@@ -51,7 +51,7 @@ class ClassicEngine(Engine):
 
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         # One broadcast per member fits the driver's heap, and workers load one member at a time.
-        return functools.partial(broadcast_weights, [broadcast(self._context, data) for data in weights])
+        return functools.partial(broadcast_weights, broadcast_each(self._context, weights))
 
     def watch_jobs(self) -> TaggedJobs:
         return TaggedJobs(self._context)

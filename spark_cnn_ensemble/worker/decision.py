@@ -49,8 +49,9 @@ def decide(probability: np.ndarray, softmax: np.ndarray, plan: VotingPlan) -> np
 def votes_per_class(votes: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts of shape (n, classes) from votes of shape (n, members); a vote of -1 is not counted."""
     counts = np.zeros((len(votes), num_classes))
-    row, member = np.nonzero(votes >= 0)
-    np.add.at(counts, (row, votes[row, member]), 1.0)
+    for of_member in votes.T:
+        (row,) = np.nonzero(of_member >= 0)
+        counts[row, of_member[row]] += 1.0
     return counts
 
 

@@ -65,8 +65,8 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         np.add.at(totals["confusion"], (labels, prediction), 1)
         totals["memberRight"] += (votes == labels[:, None]).sum(axis=0)
         for index in range(classes):
-            chose = (votes == index).astype(np.int64)
-            totals["same"] += chose.T @ chose
+            chose = (votes == index).astype(np.float32)  # exact up to 2**24 rows; whole numbers have no fast product
+            totals["same"] += (chose.T @ chose).astype(np.int64)
         totals["rowsByVotes"] += np.bincount(winning, minlength=members + 1)
         totals["rightByVotes"] += np.bincount(winning[right], minlength=members + 1)
         totals["rightBySize"] += right_by_size
@@ -87,7 +87,7 @@ def _vote_step_by_step(
         vote = output.argmax(axis=1)
         votes[rows, member] = vote
         softmax[rows] += output
-        counts[rows][np.arange(len(vote)), vote] += 1
+        counts[rows, vote] += 1
         shares = (softmax[rows] if plan.soft else counts[rows]) / (member + 1)
         right[member] += (decide(shares, softmax[rows], plan) == labels[rows]).sum()
     return votes, softmax, right

@@ -71,7 +71,7 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
     """The prediction of `majority` for each image, from as few votes as are certain to give it.
 
     An image is decided when its leading class is ahead by more votes than are still to come, so that not even a tie is
-    possible. The undecided images are gathered into fewer blocks.
+    possible. The undecided images are gathered into fewer blocks for the next group of members.
 
     Parameters
     ----------
@@ -87,30 +87,21 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
     """
     counts, softmax = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
     undecided = np.arange(len(images))
-    blocks = _gather(ensemble, images, undecided, plan.block_rows)
-    for member in range(len(ensemble)):
+    blocks = ensemble.blocks(images, undecided)
+    for group, members in enumerate(ensemble.groups):
         for rows, block in blocks:
-            output = ensemble.output(member, block)[: len(rows)]
-            counts[rows, output.argmax(axis=1)] += 1
-            softmax[rows] += output
-        to_come = len(ensemble) - member - 1
-        if to_come > member:
+            for _, output in ensemble.group_outputs(group, block, len(rows)):
+                counts[rows, output.argmax(axis=1)] += 1
+                softmax[rows] += output
+        to_come = len(ensemble) - members.stop
+        if to_come >= members.stop:
             continue  # not even a class with all votes so far is that far ahead
         ranked = np.partition(counts[undecided], -2, axis=1)
         undecided = undecided[ranked[:, -1] - ranked[:, -2] <= to_come]
         if not len(undecided):
             break
-        if len(undecided) <= plan.block_rows * (len(blocks) - 1):
-            blocks = _gather(ensemble, images, undecided, plan.block_rows)
+        blocks = ensemble.blocks(images, undecided)
     return decide(counts, softmax, plan)
-
-
-def _gather(
-    ensemble: LoadedEnsemble, images: np.ndarray, rows: np.ndarray, block_rows: int
-) -> list[tuple[np.ndarray, Any]]:
-    """The images at `rows` in blocks, each with the indices of its rows."""
-    parts = [rows[begin : begin + block_rows] for begin in range(0, len(rows), block_rows)]
-    return [(part, ensemble.block(images[part])) for part in parts]
 
 
 def _cells(values: np.ndarray, faults: Iterable[int]) -> Any:

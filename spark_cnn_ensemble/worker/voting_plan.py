@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 
-_BLOCK_BYTES = 8 << 20  # float32 pixels per call of a network
+_BLOCK_BYTES = 8 << 20  # float32 pixels per call of the networks
 
 # The columns that `scoring.vote_batches` can give, with their types in Spark.
 OUTPUT_TYPES = {
@@ -43,6 +43,8 @@ class VotingPlan:
         One per class; the class with the largest probability / threshold is predicted.
     refuse_invalid : bool
         Whether a row that cannot be scored fails the job; if not, its prediction is null.
+    precision : str
+        "float32", or "bfloat16" for mixed precision.
     outputs : tuple of str
         The columns that `vote_batches` gives, keys of `OUTPUT_TYPES`.
     """
@@ -54,6 +56,7 @@ class VotingPlan:
     soft: bool = False
     thresholds: tuple[float, ...] | None = None
     refuse_invalid: bool = True
+    precision: str = "float32"
     outputs: tuple[str, ...] = ("rawPrediction", "probability", "prediction")
 
     @property
@@ -63,12 +66,8 @@ class VotingPlan:
 
     @property
     def block_rows(self) -> int:
-        """Rows per call of a network, 8 to 256 by the size of an image.
-
-        The last block is padded with zeros: kernels round differently for other shapes, and a row's result must not
-        depend on the rows next to it.
-        """
-        return min(256, max(8, _BLOCK_BYTES // (4 * self.pixels.size)))
+        """Rows per call of the networks, 8 to 128 by the size of an image."""
+        return min(128, max(8, _BLOCK_BYTES // (4 * self.pixels.size)))
 
     @property
     def may_stop_early(self) -> bool:

@@ -183,10 +183,10 @@ class CNNEnsembleClassificationModel(
         plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
         weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
         votes = _vote_udf(plan, weights_of)
-        if self.getHandleInvalid() == "skip":
-            votes = votes.asNondeterministic()  # or Spark would move the filter below and vote twice
         struct = f"votes_{uuid.uuid4().hex}"
-        scored = dataset.select("*", votes(cells_to_score(features, plan.refuse_invalid), features.name).alias(struct))
+        cells = cells_to_score(features, plan.refuse_invalid)
+        # Spark moves a filter on an output below a plain call, and so would vote twice, but not below a generator.
+        scored = dataset.select("*", F.explode(F.array(votes(cells, features.name))).alias(struct))
         if self.getHandleInvalid() == "skip":
             scored = scored.where(F.col(struct)["prediction"].isNotNull())
         columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]

@@ -220,3 +220,51 @@ def test_bfloat16_scores_almost_alike_everywhere_and_is_saved(model, test, tmp_p
     assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() > 0.98
     assert np.array_equal(mixed.predictProbability(test.orderBy("id").head().features), ours[0])
     assert abs(mixed.evaluate(test).accuracy - exact.evaluate(test).accuracy) < 0.02
+
+
+# ------------------------------------------------------------------------------------ plans of Spark
+
+
+QUERIES = {
+    "a filter on the prediction": lambda scored: scored.where("prediction = label"),
+    "a filter on the uncertainty": lambda scored: scored.where("uncertainty = 0"),
+    "a filter on a vector": lambda scored: scored.where(F.col("probability").isNotNull()),
+    "a filter and an order": lambda scored: scored.where("prediction = 1").orderBy("uncertainty"),
+    "a join": lambda scored: scored.where("prediction = 1").join(scored.sparkSession.range(50), "id"),
+    "groups": lambda scored: scored.groupBy("prediction").count().where("prediction > 2"),
+}
+
+
+@pytest.fixture(scope="module")
+def scored_file(model, test, tmp_path_factory):
+    """Scored rows of a Parquet file, which Spark can filter as it reads."""
+    path = str(tmp_path_factory.mktemp("plans") / "rows")
+    test.write.parquet(path)
+    return model.copy({model.uncertaintyCol: "uncertainty"}).transform(test.sparkSession.read.parquet(path))
+
+
+def plan_of(frame, capsys):
+    capsys.readouterr()
+    frame.explain("simple")
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_members_vote_once_whatever_is_asked_of_the_output(scored_file, capsys, query):
+    assert plan_of(QUERIES[query](scored_file), capsys).count("+- ArrowEvalPython") == 1
+
+
+def test_a_view_is_scored_once(spark, scored_file, capsys):
+    scored_file.createOrReplaceTempView("scored_file")
+    plan = plan_of(spark.sql("SELECT id FROM scored_file WHERE prediction = 3 AND id > 5"), capsys)
+    assert plan.count("+- ArrowEvalPython") == 1
+    assert "GreaterThan(id,5)" in plan
+
+
+@pytest.mark.parametrize("invalid", ["error", "skip", "keep"])
+def test_a_filter_on_other_columns_comes_before_the_vote(model, scored_file, tmp_path, capsys, invalid):
+    scored_file.select("id", "features", "label").write.parquet(str(tmp_path / "rows"))
+    rows = scored_file.sparkSession.read.parquet(str(tmp_path / "rows"))
+    frame = model.copy({model.handleInvalid: invalid}).transform(rows).where("id < 50").where("prediction = label")
+    assert "PushedFilters: [IsNotNull(id), IsNotNull(label), LessThan(id,50)]" in plan_of(frame, capsys)
+    assert plan_of(frame, capsys).count("+- ArrowEvalPython") == 1

@@ -266,5 +266,6 @@ def test_a_filter_on_other_columns_comes_before_the_vote(model, scored_file, tmp
     scored_file.select("id", "features", "label").write.parquet(str(tmp_path / "rows"))
     rows = scored_file.sparkSession.read.parquet(str(tmp_path / "rows"))
     frame = model.copy({model.handleInvalid: invalid}).transform(rows).where("id < 50").where("prediction = label")
-    assert "PushedFilters: [IsNotNull(id), IsNotNull(label), LessThan(id,50)]" in plan_of(frame, capsys)
-    assert plan_of(frame, capsys).count("+- ArrowEvalPython") == 1
+    plan = plan_of(frame, capsys)
+    assert plan.count("+- ArrowEvalPython") == 1
+    assert "LessThan(id,50)" in plan.split("PushedFilters:")[1]

@@ -134,9 +134,9 @@ _loading = threading.Lock()  # threads of the driver may score with several mode
 def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> LoadedEnsemble:
     """The members of a plan: kept in this process, or unpacked now."""
     with _loading:
+        load_tensorflow_in_task()
         ensemble = _loaded.pop(plan.ensemble_id, None)
         if ensemble is None:
-            load_tensorflow_in_task()
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)
             ensemble = LoadedEnsemble(plan, weights_of)

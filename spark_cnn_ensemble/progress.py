@@ -1,7 +1,8 @@
 """Progress on the driver's stderr: a bar in a terminal or a notebook, elsewhere a line every 30 seconds.
 
-A fit counts members as their tasks end; scoring counts Spark's tasks. One thread polls the counts twice per second and
-ends with the job. Called by the estimator (fit) and the command line (scoring).
+A fit counts members as their tasks end, and shows what members that still train report: the count is exact, reports
+arrive only where workers reach the driver. Scoring counts Spark's tasks. One thread polls twice per second and ends
+with the job. Called by the estimator (fit) and the command line (scoring).
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.time_left import in_words, on_a_clock, seconds_left
+from spark_cnn_ensemble.worker.live_report import LiveReport, Receiver
 
 _POLL_PERIOD = 0.5  # seconds between two polls
 LINE_PERIOD = 30.0  # seconds between two lines in a log
@@ -28,6 +31,36 @@ def note(text: str, shown: bool) -> None:
     """A line about a fit, if anything is shown."""
     if shown:
         print(text, file=sys.stderr, flush=True)
+
+
+class _State(NamedTuple):
+    """What a display shows.
+
+    Parameters
+    ----------
+    stage : str
+    done, total : int
+        Members or tasks.
+    under_way : float
+        Work on those that are not done, in units of one.
+    left : float or None
+        Seconds to go; None if only `done` and `total` are known.
+    running : int
+        Members that train.
+    note : str
+        How far they are.
+    accuracy : str
+        Of the members that are done.
+    """
+
+    stage: str
+    done: int
+    total: int
+    under_way: float = 0.0
+    left: float | None = None
+    running: int = 0
+    note: str = ""
+    accuracy: str = ""
 
 
 class _Watch(ABC):
@@ -91,6 +124,15 @@ class FitProgress(_Watch):
         self._total = total
         self._accuracies: dict[tuple[int, int], float] = {}  # by (plan, member)
         self._reported = engine_of(spark).collector() if shown else None
+        self._live = engine_of(spark).live_reports() if shown else None
+        self._arrivals: dict[LiveReport, float] = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if self._live is not None:
+            self._live.close()
 
     @property
     def reporter(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:
@@ -99,6 +141,11 @@ class FitProgress(_Watch):
         None if nothing is shown, or if the engine learns only which tasks have ended.
         """
         return None if self._reported is None else self._reported.add
+
+    @property
+    def receiver(self) -> Receiver | None:
+        """Where members report to while they train; None if nothing is shown, or if nothing can arrive."""
+        return None if self._live is None else self._live.receiver
 
     def count(self, done: list[tuple[tuple[int, int], float]]) -> None:
         """Count members that were finished before."""
@@ -113,12 +160,39 @@ class FitProgress(_Watch):
         else:
             # One task trains one member, in the stage that has as many tasks as there are members to train.
             done = before + max((ended for ended, tasks in stages[1:] if tasks == self._total - before), default=0)
+        reports = {} if self._live is None else self._live.latest()
         stage = "training"
-        if not done and len(stages) == 1:  # Spark reads the rows in a stage of their own
+        if not done and not reports and len(stages) == 1:  # Spark reads the rows in a stage of their own
             stage = f"reading {stages[0][0]}/{stages[0][1]}"
         finite = [accuracy for accuracy in self._accuracies.values() if np.isfinite(accuracy)]
-        note = f"accuracy {np.mean(finite):.2%}" if finite else ""
-        display.show(done, self._total, stage, note)
+        accuracy = f"accuracy {np.mean(finite):.2%}" if finite else ""
+        display.show(self._with_reports(reports, _State(stage, done, self._total, accuracy=accuracy)))
+
+    def _with_reports(self, reports: dict[tuple[int, int], LiveReport], state: _State) -> _State:
+        now = time.monotonic()
+        self._arrivals = {report: self._arrivals.get(report, now) for report in reports.values()}
+        running = [report for key, report in reports.items() if key not in self._accuracies]
+        if not running:
+            return state
+        ended = [report.seconds for key, report in reports.items() if key in self._accuracies]
+        waiting = max(0, state.total - state.done - len(running))
+        done = [report.done for report in running]
+        return state._replace(
+            under_way=sum(done),
+            left=seconds_left([(report, now - self._arrivals[report]) for report in running], ended, waiting),
+            running=len(running),
+            note=_how_far(running),
+        )
+
+
+def _how_far(running: list[LiveReport]) -> str:
+    """Such as: epoch 2 of 5, loss 0.123; means over the members."""
+    epochs = {report.epochs for report in running}
+    epoch = np.mean([min(report.epochs, int(report.done * report.epochs + 1e-9) + 1) for report in running])
+    of = f"{min(epochs)} to {max(epochs)}" if len(epochs) > 1 else f"{max(epochs)}"
+    losses = [report.loss for report in running if report.loss is not None]
+    loss = f", loss {np.mean(losses):.3g}" if losses else ""
+    return f"epoch {epoch:.0f} of {of}{loss}"
 
 
 class TaskProgress(_Watch):
@@ -130,7 +204,7 @@ class TaskProgress(_Watch):
 
     def _update(self, display: _Bar | _Lines) -> None:
         done, total = (sum(numbers) for numbers in zip(*self._jobs.stages() or [(0, 0)], strict=True))
-        display.show(done, total, self._stage, "")
+        display.show(_State(self._stage, done, total))
 
 
 class _Bar:
@@ -144,13 +218,25 @@ class _Bar:
 
         class Bar(tqdm):
             monitor_interval = 0  # tqdm's own thread would outlive the bar
+            counts = left = ""
 
-        self._bar = Bar(total=0, unit=unit, file=sys.stderr)
+            @property
+            def format_dict(self) -> dict[str, Any]:
+                return {**super().format_dict, "counts": self.counts, "left": self.left}
 
-    def show(self, done: int, total: int, stage: str, note: str) -> None:
-        self._bar.total, self._bar.n = total, done
-        self._bar.set_description_str(stage, refresh=False)
-        self._bar.set_postfix_str(note, refresh=False)
+        # tqdm's own time left would take the bar's first move for the speed of all members.
+        form = "{desc}: {percentage:3.0f}%|{bar}| {counts} [{elapsed}{left}{postfix}]"
+        self._bar = Bar(total=0, unit=unit, file=sys.stderr, bar_format=form)
+        self._unit = unit
+        self._start = time.monotonic()
+
+    def show(self, state: _State) -> None:
+        left = _seconds_left(state, time.monotonic() - self._start)
+        self._bar.total, self._bar.n = state.total, min(state.total, state.done + state.under_way)
+        self._bar.counts = f"{state.done}/{state.total} {self._unit}s"
+        self._bar.left = "" if left is None else f"<{on_a_clock(left)}"
+        self._bar.set_description_str(state.stage, refresh=False)
+        self._bar.set_postfix_str(state.note or state.accuracy, refresh=False)  # 80 columns do not hold both
         self._bar.refresh()
 
     def close(self, finished: bool) -> None:
@@ -165,19 +251,29 @@ class _Lines:
         self._unit = unit
         self._start = self._last = time.monotonic()
 
-    def show(self, done: int, total: int, stage: str, note: str) -> None:
+    def show(self, state: _State) -> None:
         now = time.monotonic()
         if now - self._last < LINE_PERIOD:
             return
         self._last = now
-        seconds = now - self._start
-        line = f"{stage}: {done} of {total} {self._unit}s in {seconds:.0f} s"
-        if 0 < done < total:
-            line += f", about {seconds / done * (total - done):.0f} s to go"
-        print(", ".join(filter(None, [line, note])), file=sys.stderr, flush=True)
+        left = _seconds_left(state, now - self._start)
+        parts = [
+            f"{state.stage}: {state.done} of {state.total} {self._unit}s in {now - self._start:.0f} s",
+            f"{state.running} running" if state.running else "",
+            state.note,
+            "" if left is None else f"about {in_words(left)} to go",
+            state.accuracy,
+        ]
+        print(", ".join(filter(None, parts)), file=sys.stderr, flush=True)
 
     def close(self, finished: bool) -> None:
         """Do nothing."""
+
+
+def _seconds_left(state: _State, passed: float) -> float | None:
+    if state.left is None and 0 < state.done < state.total:
+        return passed / state.done * (state.total - state.done)
+    return state.left
 
 
 def _display(unit: str) -> _Bar | _Lines:

@@ -55,9 +55,26 @@ def threads_left():
 def test_a_bar_counts_the_members_in_a_terminal(train):
     with terminal() as written:
         small(numMembers=3, bagging="subsample", verbose=1).fit(train)
-    assert re.search(r"training: 100%\|.*\| 3/3 \[.*member.*accuracy \d+\.\d\d%", written[0]), written
+    assert re.search(r"training: 100%\|.*\| 3/3 members \[\d\d:\d\d, accuracy \d+\.\d\d%\]", written[0]), written
     assert written[0].endswith("\r\n")
     assert not threads_left()
+
+
+def test_epochs_and_loss_are_shown_before_a_member_ends(train, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_PERIOD", 0.5)
+    with log() as written:
+        small(numMembers=2, epochs=400, bagging="subsample").fit(train)
+    lines = written.getvalue().splitlines()
+    number = r"\d+(\.\d+)?(e-\d+)?"
+    early = rf"training: 0 of 2 members in \d+ s, 2 running, epoch \d+ of 400, loss {number}, about \d+ s to go$"
+    assert any(re.match(early, line) for line in lines), lines
+
+
+def test_a_bar_moves_while_a_member_trains(train):
+    with terminal() as written:
+        small(numMembers=2, epochs=400, bagging="subsample", verbose=1).fit(train)
+    early = r"training: +\d+%\|[^|]*\| 0/2 members \[\d\d:\d\d<\d\d:\d\d, epoch \d+ of 400, loss [\d.e-]+\]"
+    assert re.search(early, written[0]), written
 
 
 def test_a_fit_that_is_not_verbose_writes_nothing(train):
@@ -92,7 +109,7 @@ def test_a_fit_that_fails_wipes_its_bar(train):
 def test_a_bar_counts_the_tasks_of_other_jobs(spark):
     with terminal() as written, TaskProgress(spark, "scoring", shown=True):
         spark.range(0, 100, 1, 4).selectExpr("sum(id)").collect()
-    assert re.search(r"scoring: 100%\|.*\| 5/5 \[.*task", written[0]), written
+    assert re.search(r"scoring: 100%\|.*\| 5/5 tasks \[\d\d:\d\d\]", written[0]), written
     assert not threads_left()
 
 

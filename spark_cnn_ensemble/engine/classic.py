@@ -13,6 +13,7 @@ from spark_cnn_ensemble.engine.broadcasts import broadcast_each, broadcast_weigh
 from spark_cnn_ensemble.engine.hadoop import HadoopFiles
 from spark_cnn_ensemble.engine.interface import Engine
 from spark_cnn_ensemble.engine.jobs import AccumulatorCollector, TaggedJobs
+from spark_cnn_ensemble.engine.live_reports import LiveReports
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -58,3 +59,12 @@ class ClassicEngine(Engine):
 
     def collector(self) -> AccumulatorCollector:
         return AccumulatorCollector(self._context)
+
+    def live_reports(self) -> LiveReports | None:
+        # Where Spark's own executors reach the driver.
+        host = self._context.getConf().get("spark.driver.host", "").strip("[]")
+        bind = self._context.getConf().get("spark.driver.bindAddress", host).strip("[]")
+        try:
+            return LiveReports(bind, host)
+        except OSError:
+            return None

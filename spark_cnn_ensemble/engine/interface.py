@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble.engine.failures import in_a_sentence
+from spark_cnn_ensemble.engine.live_reports import LiveReports
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -188,3 +189,7 @@ class Engine(ABC):
     @abstractmethod
     def collector(self) -> Collector | None:
         """A collector of values from workers; None if values cannot arrive before the job ends."""
+
+    def live_reports(self) -> LiveReports | None:
+        """A receiver of what members report while they train; None if workers cannot reach this process."""
+        return None

@@ -131,7 +131,13 @@ def _trained(
     progress: FitProgress,
 ) -> Iterator[DataFrame]:
     """The rows that the workers send for `members`, in a frame that can be read several times."""
-    train = functools.partial(train_members, plans=tuple(plans), members=tuple(members), report=progress.reporter)
+    train = functools.partial(
+        train_members,
+        plans=tuple(plans),
+        members=tuple(members),
+        report=progress.reporter,
+        receiver=progress.receiver,
+    )
     trained = bagged
     if members:
         trained = place_bags(bagged, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)

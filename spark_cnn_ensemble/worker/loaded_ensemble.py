@@ -217,9 +217,9 @@ def load_ensemble(plan: VotingPlan, weights_of: WeightsOf) -> LoadedEnsemble:
     """The members of a plan: kept in this process, or unpacked now."""
     key = plan.ensemble_id, plan.precision
     with _loading:
+        load_tensorflow_in_task()
         ensemble = _loaded.pop(key, None)
         if ensemble is None:
-            load_tensorflow_in_task()
             while len(_loaded) >= _MAX_LOADED:
                 _loaded.popitem(last=False)
             ensemble = LoadedEnsemble(plan, weights_of)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import os
+import random
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,27 +29,40 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
     threads : int, optional
         Threads per operation. TensorFlow fixes them at its first operation, so the first call in a process decides.
     gpus : sequence of str, optional
-        Addresses of the GPUs that this process may use; empty: no GPU; None: TensorFlow's own choice.
+        Addresses of the GPUs that TensorFlow may use; empty: no GPU; None: its own choice. TensorFlow fixes them too.
 
     Returns
     -------
     module
         tensorflow
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus) or "-1"
+    visible = {}
+    if gpus:  # in the order of nvidia-smi, which Spark's discovery script asks
+        order = os.environ.get("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "CUDA_DEVICE_ORDER": order}
+    with _environment(**visible):  # CUDA reads it once, when Keras is imported
+        tf = _import_tensorflow()
+        if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
+            with suppress(RuntimeError):  # other code has used TensorFlow in this process, which fixed its threads
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(1)
+        with suppress(RuntimeError):  # as above
+            for device in tf.config.list_physical_devices("GPU") if gpus else ():
+                tf.config.experimental.set_memory_growth(device, True)  # tasks may share a GPU
+            if gpus is not None and not gpus:  # the variable would hide them from other code of this process too
+                tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def _import_tensorflow() -> Any:
     if "tensorflow" in sys.modules and "keras" in sys.modules:
         import tensorflow as tf
-    else:
-        with _stderr_closed(), _keras_on_tensorflow():
-            import keras  # noqa: F401 - with the backend that the environment names now
-            import tensorflow as tf
 
-    if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
-        with suppress(RuntimeError):  # other code has used TensorFlow in this process, which fixed its threads
-            tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+        return tf
+    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _stderr_closed(), _environment(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL=level), _random_numbers():
+        import keras  # noqa: F401 - with the backend that the environment names now
+        import tensorflow as tf
     return tf
 
 
@@ -66,17 +80,28 @@ def _stderr_closed() -> Iterator[None]:
 
 
 @contextmanager
-def _keras_on_tensorflow() -> Iterator[None]:
-    """The environment variable that names Keras' backend, set while Keras is imported; it belongs to the user."""
-    before = os.environ.get("KERAS_BACKEND")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables, set while the context is open; they belong to the user."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["KERAS_BACKEND"]
-        else:
-            os.environ["KERAS_BACKEND"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _random_numbers() -> Iterator[None]:
+    """Keep the state of Python's random numbers, which Keras draws from while it is imported."""
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _check_backend() -> None:
@@ -167,18 +192,43 @@ def keras_settings() -> Iterator[None]:
         _process_settings.restore()
 
 
+_started_with: tuple[str, ...] | None = None  # GPUs of the first task of this process
+
+
 def load_tensorflow_in_task() -> Any:
-    """Import TensorFlow with the cores and GPUs that Spark assigned to the running task."""
+    """Import TensorFlow with the cores and GPUs that Spark assigned to the running task.
+
+    Raises
+    ------
+    Refusal
+        TensorFlow has started in this process with other GPUs, for an earlier task. The refusal ends the process, and
+        Spark runs the task again in another.
+    """
+    global _started_with
     from pyspark import TaskContext
 
     task = TaskContext.get()
     if task is None:
         return load_tensorflow()
-    gpu = task.resources().get("gpu")
+    resource = task.resources().get("gpu")
+    gpus = tuple(resource.addresses) if resource else ()
+    if _started_with is not None:
+        if gpus != _started_with:
+            raise Refusal(
+                f"Spark assigned {_named(gpus)} to this task, but TensorFlow has started with {_named(_started_with)} "
+                "in its Python worker and cannot change; set spark.python.worker.reuse=false, or give each executor "
+                "the GPUs of one task."
+            )
+        return load_tensorflow()
     fresh = "tensorflow" not in sys.modules
-    tf = load_tensorflow(threads=task.cpus(), gpus=gpu.addresses if gpu else [])
+    tf = load_tensorflow(threads=task.cpus(), gpus=gpus)
+    _started_with = gpus
     if fresh:
         # Spark collects garbage after each task, which takes 0.25 s where TensorFlow's 400,000 objects are visited.
         gc.collect()
         gc.freeze()
     return tf
+
+
+def _named(gpus: Sequence[str]) -> str:
+    return f"GPU {', '.join(gpus)}" if gpus else "no GPU"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,9 @@ from spark_cnn_ensemble.worker.standardization import (
     standardization_weights,
 )
 from spark_cnn_ensemble.worker.training_plan import Program, TrainingPlan
+
+# Called while a member trains, with the share of its steps that are done, and a function that returns the epoch's loss.
+Observe = Callable[[float, Callable[[], float]], None]
 
 
 @functools.lru_cache(maxsize=2)
@@ -74,7 +77,9 @@ class Trainer:
         return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
 
     @keras_settings()
-    def train(self, bag: Bag, plan: TrainingPlan) -> tuple[list[np.ndarray], dict[str, list[float]]]:
+    def train(
+        self, bag: Bag, plan: TrainingPlan, observe: Observe | None = None
+    ) -> tuple[list[np.ndarray], dict[str, list[float]]]:
         """Train a member from fresh weights, by a plan with this program.
 
         Raises
@@ -99,7 +104,7 @@ class Trainer:
             scaled = self.program.architecture.scaled
             if exceeds_float32(mean, variance) and not scaled:
                 architecture = replace(self.program.architecture, scaled=True)
-                return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan)
+                return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan, observe)
             standardization = standardization_weights(mean, variance, scaled)
         if plan.class_weighting == "balanced":
             bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
@@ -113,9 +118,13 @@ class Trainer:
         best_loss, best_weights, waited = np.inf, None, 0
         for epoch in range(plan.epochs):
             totals: Any = (np.float32(0), np.float32(0))
+            seen = 0
             for chunk in _chunks(bag.training, rng.permutation(positions), plan.batch_size):
                 totals = steps(*chunk, *map(np.int32, (step, last_step, seed)), np.float32(plan.learning_rate), *totals)
                 step += -(-len(chunk[0]) // plan.batch_size)
+                seen += len(chunk[0])
+                if observe is not None:
+                    observe(step / last_step, functools.partial(_mean_loss, totals, seen))
             self._record(history, "", totals, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
@@ -216,6 +225,10 @@ class Trainer:
             "linear": lambda: 1.0 - done,
             "cosine": lambda: 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done)),
         }[self.program.learning_rate_schedule]()
+
+
+def _mean_loss(totals: Any, seen: int) -> float:
+    return float(totals[0]) / seen
 
 
 def kept_epoch(history: dict[str, list[float]], plan: TrainingPlan) -> int:

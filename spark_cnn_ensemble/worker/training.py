@@ -9,15 +9,17 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
+from spark_cnn_ensemble.worker.live_report import LiveReporter, Receiver
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
-from spark_cnn_ensemble.worker.trainer import kept_epoch, trainer_of
+from spark_cnn_ensemble.worker.trainer import Observe, kept_epoch, trainer_of
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
@@ -38,7 +40,11 @@ Report = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((
 
 
 def train_members(
-    frames: Iterable[pd.DataFrame], plans: Sequence[TrainingPlan], members: Sequence[int], report: Report | None = None
+    frames: Iterable[pd.DataFrame],
+    plans: Sequence[TrainingPlan],
+    members: Sequence[int],
+    report: Report | None = None,
+    receiver: Receiver | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Train the member that this partition is for, by the plan that it is for.
 
@@ -52,6 +58,8 @@ def train_members(
         The member of each partition of the first plan; the partitions of further plans follow in the same order.
     report : callable, optional
         Called when a member is done; the accuracy is NaN if it diverged.
+    receiver : Receiver, optional
+        Of reports while the member trains.
 
     Yields
     ------
@@ -65,7 +73,8 @@ def train_members(
     index, place = divmod(task.partitionId(), len(members))
     plan, member = plans[index], members[place]
     bag = collect_bag(frames, member, plan.rules)
-    table = train_member(bag, plan, task.attemptNumber())
+    with _reporting(receiver, index, member, task.taskAttemptId(), plan.epochs) as observe:
+        table = train_member(bag, plan, task.attemptNumber(), observe)
     if report is not None:
         outcome = json.loads(table["report"].iloc[0])
         accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
@@ -75,13 +84,27 @@ def train_members(
         yield from sample_tables(bag)
 
 
+@contextmanager
+def _reporting(receiver: Receiver | None, *of: int) -> Iterator[Observe | None]:
+    """What sends reports while the context is open; None if there is no receiver."""
+    if receiver is None:
+        yield None
+        return
+    reporter = LiveReporter(receiver, *of)
+    try:
+        reporter(0.0, lambda: math.nan)
+        yield reporter
+    finally:
+        reporter.close()
+
+
 def reported_accuracy(report: dict[str, Any]) -> float:
     """The training accuracy in a member's report, of the epoch whose weights it has."""
     curve = report["history"]["accuracy"]
     return curve[report.get("keptEpoch", len(curve)) - 1]
 
 
-def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame:
+def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0, observe: Observe | None = None) -> pd.DataFrame:
     """Train one member.
 
     Parameters
@@ -90,6 +113,8 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
     plan : TrainingPlan
     attempt : int
         Number of earlier attempts of this task.
+    observe : callable, optional
+        See `Observe`.
 
     Returns
     -------
@@ -118,7 +143,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0) -> pd.DataFrame
     }
     try:
         trainer = trainer_of(plan.program)
-        weights, history = trainer.train(bag, plan)
+        weights, history = trainer.train(bag, plan, observe)
         report.update(history=history, keptEpoch=kept_epoch(history, plan))
         report["scaled"] = len(weights) > len(trainer.network.weights)
         data = pack_weights(weights)

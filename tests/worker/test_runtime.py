@@ -1,22 +1,24 @@
-"""TensorFlow starts with the cores of the task, unless other code started it."""
+"""TensorFlow starts with the cores and GPUs of the task, unless other code started it, and changes nothing else."""
 
 import os
 
+import pytest
+from support.cuda import Cuda
 from support.processes import output_of, start_python
 
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 
-def test_tensorflow_that_other_code_has_used_is_taken_as_it_is(monkeypatch):
+def test_tensorflow_that_other_code_has_used_is_taken_as_it_is():
     import tensorflow as tf
 
-    monkeypatch.setattr(os, "environ", os.environ.copy())  # the GPUs are set there
+    before = dict(os.environ)
     threads = tf.config.threading.get_intra_op_parallelism_threads()
     assert (tf.constant(1) + 1).numpy() == 2
     assert load_tensorflow(threads=threads + 3, gpus=[]) is tf
     assert tf.config.threading.get_intra_op_parallelism_threads() == threads
     assert tf.constant(2).numpy() == 2
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert dict(os.environ) == before
 
 
 def test_a_process_has_the_threads_of_its_first_call():
@@ -29,3 +31,23 @@ def test_a_process_has_the_threads_of_its_first_call():
         """
     )
     assert output_of(process) == ["3 2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "seen"), [(["0", "GPU-7"], ("0,GPU-7", "PCI_BUS_ID")), ([], ("unset", "unset"))], ids=["two", "none"]
+)
+def test_cuda_starts_with_the_gpus_of_the_task(gpus, seen, tmp_path, monkeypatch):
+    cuda = Cuda(tmp_path)
+    for name, value in cuda.environment.items():
+        monkeypatch.setenv(name, value)
+    process = start_python(
+        f"""
+        import os
+        from spark_cnn_ensemble.worker.runtime import load_tensorflow
+        tf = load_tensorflow(threads=1, gpus={gpus})
+        assert not {{"CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"}} & set(os.environ)
+        print((tf.constant(1) + 1).numpy())
+        """
+    )
+    assert output_of(process) == ["2"]
+    assert cuda.started() == [seen]

@@ -1,0 +1,94 @@
+"""A task's TensorFlow starts with the GPUs that Spark assigned to it, and with no other, on both engines.
+
+The cluster is real, the GPUs are not: a discovery script reports two addresses, and a library in the place of CUDA
+writes down what it would let a worker see. No GPU computes anything here.
+"""
+
+import os
+
+import pytest
+from support.classifiers import small
+from support.cluster import standalone_cluster
+from support.connect_server import TESTS, connect_server
+from support.cuda import Cuda, discovery_script
+from support.drivers import QUICK, driver, fit, members_and_votes
+from support.members import digests
+from support.processes import output_of, start_python
+
+TWO = {**QUICK, "numMembers": 2, "epochs": 20, "oobSampleSize": 0}
+ONE_EACH = [("0", "PCI_BUS_ID"), ("1", "PCI_BUS_ID")]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A worker with two cores and two GPUs."""
+    folder = tmp_path_factory.mktemp("gpus")
+    gpus = {
+        "spark.worker.resource.gpu.amount": 2,
+        "spark.worker.resource.gpu.discoveryScript": discovery_script(folder, "0", "1"),
+    }
+    with standalone_cluster(folder, hosts=("127.0.0.1",), cores=2, **gpus) as running:
+        yield running
+
+
+@pytest.fixture
+def cuda(tmp_path):
+    return Cuda(tmp_path)
+
+
+def settings(cuda, **more):
+    """Of an application whose tasks have one GPU each."""
+    return {
+        "spark.executor.memory": "512m",
+        "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
+        "spark.executor.resource.gpu.amount": "2",
+        "spark.task.resource.gpu.amount": "1",
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+        **{f"spark.executorEnv.{name}": value for name, value in cuda.environment.items()},
+        **more,
+    }
+
+
+def test_a_member_trains_with_the_gpu_of_its_task_alone(cluster, cuda, train):
+    with driver(
+        cluster.folder, environment=cluster.environment, **settings(cuda, **{"spark.master": cluster.url})
+    ) as running:
+        running.start_fit(**TWO)
+        answer = running.answer()
+        assert members_and_votes(answer) == members_and_votes(fit(train, **TWO))
+        assert set(cuda.started()) == set(ONE_EACH)
+
+        # A worker that has started with one GPU refuses a task that has two, which runs again in a new worker.
+        helper = "__import__('support.cuda').cuda.start_tensorflow"
+        assert running.ask(f"{helper}(spark, 1, caught=True)")[::2] == [0, ""]
+        attempt, gpus, refusal = running.ask(f"{helper}(spark, 2, caught=True)")
+        assert (attempt, gpus) == (0, ["0", "1"])
+        assert refusal.startswith("Spark assigned GPU 0, 1 to this task, but TensorFlow has started with GPU ")
+        assert "set spark.python.worker.reuse=false, or give each executor the GPUs of one task" in refusal
+        attempt, gpus, refusal = running.ask(f"{helper}(spark, 2, caught=False)")
+        assert (attempt, gpus, refusal) == (1, ["0", "1"], "")
+        assert ("0,1", "PCI_BUS_ID") in cuda.started()
+
+
+def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_are_new(cluster, cuda, train, tmp_path):
+    fresh = settings(cuda, **{"spark.python.worker.reuse": "false"})
+    with connect_server(tmp_path / "log", master=cluster.url, **fresh) as url:
+        code = f"""
+        import sys
+        from pyspark.sql import SparkSession
+        from support.classifiers import small
+        from support.members import digests
+        from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+        spark = SparkSession.builder.remote(sys.argv[1]).getOrCreate()
+        rows = to_dataframe(spark, *load_digits()[0])
+        model = small(**{TWO!r}).fit(rows)
+        print(digests(model))
+        print([member.retries for member in model.members])
+        print(model.transform(rows.repartition(2)).where("prediction IS NOT NULL").count())
+        """
+        members, retries, scored = output_of(start_python(code, url))
+    assert members == str(digests(small(**TWO).fit(train)))
+    assert retries == "[0, 0]"
+    assert int(scored) == train.count()
+    assert len(cuda.started()) == 4  # two members, and two partitions of scored rows
+    assert set(cuda.started()) == set(ONE_EACH)

@@ -5,6 +5,7 @@ zip. One job is submitted by spark-submit, as users do; everything else runs in 
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from support.drivers import (
     finished_files,
     fit,
     members_and_votes,
+    python_workers,
     training_worker,
     wait_until,
 )
@@ -194,6 +196,24 @@ def test_an_executor_that_is_killed_is_replaced_and_the_checkpoint_is_on_hadoops
     again = remote.answer()
     assert again["resumed"] == [0, 1, 2, 3]
     assert members_and_votes(again) == local
+
+
+@pytest.mark.parametrize("kept_by", ["the executors", "the checkpoint"])
+def test_an_executor_that_is_killed_before_the_driver_has_the_weights(train, cluster, remote, tmp_path, kept_by):
+    with_checkpoint = {"checkpointDir": (tmp_path / "checkpoint").as_uri()} if kept_by == "the checkpoint" else {}
+    remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, **{ {**QUICK, **with_checkpoint}!r})")
+    wait_until((tmp_path / "trained").exists)
+    (worker, *_) = python_workers(cluster.workers[0])
+    os.kill(executor_of(worker, cluster.workers), signal.SIGKILL)
+    (tmp_path / "go").touch()
+    answer = remote.answer()
+    assert members_and_votes(answer) == members_and_votes(fit(train, **QUICK))
+    if with_checkpoint:
+        assert not answer["warnings"]
+        return
+    (warning,) = answer["warnings"]
+    again = re.match(r"Members \[([\d, ]+)\] were trained again, because the executors that kept", warning)
+    assert all(answer["retries"][int(member)] for member in again[1].split(", "))
 
 
 def test_a_worker_that_hangs_is_overtaken_by_a_second_copy_of_its_task(cluster, remote, local):

@@ -203,6 +203,7 @@ ALLOWED = {
         "worker.refusal",
         "worker.training",
         "worker.training_plan",
+        "worker.weights",
     },
     "estimator": {
         "declared",

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.cli import main
+from spark_cnn_ensemble.fit import members
 from support.classifiers import small
 from support.members import digests
 
@@ -131,6 +133,28 @@ def refusal_of_fit(rows, **params):
         small(**params).fit(rows)
     except ValueError as error:
         return str(error)
+
+
+def fit_in_two_steps(rows, folder, **params):
+    """The outcome of a fit that waits, once its members are trained, until a file `go` is in a folder; also warnings.
+
+    Meanwhile there is a file `trained` in the folder.
+    """
+    collect_parts = members.collect_parts
+
+    def collect_later(*arguments):
+        Path(folder, "trained").touch()
+        wait_until(Path(folder, "go").exists)
+        return collect_parts(*arguments)
+
+    members.collect_parts = collect_later
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            done = fit(rows, **params)
+    finally:
+        members.collect_parts = collect_parts
+    return {**done, "warnings": [str(one.message) for one in caught]}
 
 
 def save_repeatedly(path):

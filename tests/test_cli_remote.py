@@ -18,6 +18,8 @@ from spark_cnn_ensemble.cli import main
 CLIENT = """
 import contextlib, io, json, subprocess, sys
 
+__file__ = "client"  # PySpark takes a main module without a file for its own doctests, which it skips without grpc
+
 def run(*arguments):
     '''Exit code, output and errors of a command.'''
     out, err = io.StringIO(), io.StringIO()

@@ -56,8 +56,8 @@ class ConnectFiles(Files):
             return True
 
     def delete(self, path: str) -> None:
-        # Spark's own writers delete in this way, before they overwrite. It needs the session of the thread, which is not
-        # set in the threads of a user.
+        # Spark's own writers delete in this way, before they overwrite. It asks for the session of the thread, and the
+        # threads of a user have none.
         threads = type(self._spark)._active_session  # type: ignore[attr-defined]
         before = getattr(threads, "session", None)
         threads.session = self._spark

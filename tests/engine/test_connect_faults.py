@@ -28,13 +28,13 @@ def client(tmp_path_factory):
     folder, port = tmp_path_factory.mktemp("faults"), free_port()
     servers = []
 
-    def start():
+    def start(**settings):
         if servers:
             servers.pop().__exit__(None, None, None)
-        servers.append(connect_server(folder / f"log-{time.monotonic_ns()}", port=port, **SETTINGS))
+        servers.append(connect_server(folder / f"log-{time.monotonic_ns()}", port=port, **settings))
         return servers[0].__enter__()
 
-    url = start()
+    url = start(**SETTINGS)
     with driver(folder, **{"spark.remote": url}) as running:
         running.ask(f"globals().update(url={url!r}, model=small(**{QUICK!r}).fit(rows))")
         running.ask(ROWS)
@@ -91,6 +91,7 @@ def test_a_client_that_is_killed_in_the_middle_of_a_save(client, spark, tmp_path
     assert list(path.glob("metadata/part-*")) == [] if first else True, "the save was complete when it was killed"
     if not first:
         assert CNNEnsembleClassificationModel.load(str(path)).getNumMembers() == QUICK["numMembers"]
+    running.ask(NEW_SESSION)  # it may have expired
     save = "model.save" if first else "model.write().overwrite().save"
     assert running.ask(f"{save}({str(path)!r})") is None
     assert CNNEnsembleClassificationModel.load(str(path)).getNumMembers() == QUICK["numMembers"]

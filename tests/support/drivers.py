@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.cli import main
+from spark_cnn_ensemble.engine.failures import failure
 from spark_cnn_ensemble.fit import members
 from support.classifiers import small
 from support.members import digests
@@ -217,6 +218,24 @@ def save_repeatedly(path):
     model = CNNEnsembleClassificationModel.load(path)
     while True:
         model.write().overwrite().save(path)
+
+
+def failure_of_lost_executors(spark):
+    """The sentence for a job whose task kills its executor each time."""
+
+    def kill(frames):
+        import os
+        import signal
+        from pathlib import Path
+
+        executor = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(executor), signal.SIGKILL)
+        yield from frames
+
+    try:
+        spark.range(0, 1, 1, 1).mapInPandas(kill, "id long").collect()
+    except Exception as error:
+        return failure(error)
 
 
 def task_places(spark):

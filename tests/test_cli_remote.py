@@ -102,7 +102,7 @@ REFUSALS = {
     "no port": r"URL of the Spark Connect server is not valid; give sc://HOST:PORT, or with a token",
     "nobody": r"No Spark Connect server answers at 127\.0\.0\.1:\d+; check the URL, and that the server runs",
     "wrong token": r"refuses the token; check token= in the URL",
-    "old server": r"pyspark 99\.0\.0 is newer than the Spark Connect server .*pip install 'pyspark\[connect\]==4\.\d\.\*'",
+    "old server": r"pyspark 99\.0\.0 is newer than the Spark Connect server .* install an older one: pip install 'pyspark\[connect\]==4\.\d\.\*'",
 }
 
 

@@ -87,8 +87,8 @@ def _connect(url: str) -> SparkSession:
     if _minor(pyspark.__version__) > _minor(server):
         older = ".".join(map(str, _minor(server)))
         raise OSError(
-            f"pyspark {pyspark.__version__} is newer than the Spark Connect server ({server}), which does not work; "
-            f"install an older one: pip install 'pyspark[connect]=={older}.*'."
+            f"pyspark {pyspark.__version__} is newer than the Spark Connect server ({server}), which Spark "
+            f"does not support; install an older one: pip install 'pyspark[connect]=={older}.*'."
         )
     return spark
 

@@ -215,6 +215,7 @@ ALLOWED = {
         "worker.refusal",
         "worker.training",
         "worker.training_plan",
+        "worker.weights",
     },
     "estimator": {
         "declared",

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble.engine.failures import in_a_sentence
+from spark_cnn_ensemble.engine.placement import place
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -170,7 +171,7 @@ class Engine(ABC):
 
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
         """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""
-        return frame.repartitionById(count, partition)
+        return place(frame, partition, count)
 
     @contextmanager
     def keep(self, frame: DataFrame) -> Iterator[DataFrame]:

@@ -129,7 +129,8 @@ ALLOWED = {
     "rows.libsvm": set(),
     "rows.columns": {"worker.refusal"},
     "rows.classes": {"rows.columns", "worker.refusal"},
-    "rows.features": {"rows.columns", "rows.libsvm", "worker.pixels"},
+    "rows.width": {"rows.columns"},
+    "rows.features": {"rows.columns", "rows.libsvm", "rows.width", "worker.pixels"},
     "rows.shapes": {"rows.features", "rows.libsvm", "worker.pictures"},
     "rows.training_rows": {"rows.columns", "rows.draw", "rows.features", "worker.bag"},
     "declared": {"engine.paths"},
@@ -189,6 +190,7 @@ ALLOWED = {
     },
     "model": {
         "declared",
+        "engine",
         "ensemble",
         "evaluation",
         "fit_result",
@@ -215,6 +217,7 @@ ALLOWED = {
     },
     "estimator": {
         "declared",
+        "engine",
         "ensemble",
         "fit.checkpoint",
         "fit.members",

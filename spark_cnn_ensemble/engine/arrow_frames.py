@@ -11,6 +11,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.pandas.types import from_arrow_schema
+from pyspark.sql.types import ArrayType, StructType
 
 from spark_cnn_ensemble.engine.placement import place
 
@@ -20,7 +21,15 @@ def frame_of(spark: SparkSession, table: pa.Table, slots: int) -> DataFrame:
     batches = table.to_batches(max_chunksize=max(1, -(-table.num_rows // slots)))
     rows = [(index, _to_bytes(batch)) for index, batch in enumerate(batches)]
     placed = place(spark.createDataFrame(rows, "index int, batch binary"), F.col("index"), max(1, len(rows)))
-    return placed.select("batch").mapInArrow(read_batches, from_arrow_schema(table.schema))
+    return placed.select("batch").mapInArrow(read_batches, _schema(table.schema))
+
+
+def _schema(arrow: pa.Schema) -> StructType:
+    schema = from_arrow_schema(arrow)
+    for field, entry in zip(schema, arrow, strict=True):
+        if isinstance(field.dataType, ArrayType):  # Spark 3.5 takes the elements of every array for nullable
+            field.dataType.containsNull = entry.type.value_field.nullable
+    return schema
 
 
 def _to_bytes(batch: pa.RecordBatch) -> bytearray:

@@ -18,7 +18,7 @@ class ConnectEngine(Engine):
     """See `Engine`."""
 
     def __init__(self, spark: Any) -> None:
-        self._spark = spark
+        self._spark: Any = spark
 
     @property
     def slots(self) -> int:

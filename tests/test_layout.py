@@ -181,6 +181,7 @@ ALLOWED = {
         "engine",
         "ensemble",
         "rows.draw",
+        "rows.width",
         "votes",
         "worker.disputed_rows",
         "worker.evaluation",

@@ -1,6 +1,6 @@
 """The refusal of rows that are too wide for Spark 3.5, which limits the rows of a batch for Python but not its bytes.
 
-A batch that does not fit in memory hangs its job there. Called by `features`.
+A batch that does not fit in memory hangs its job there. Called by `features`; `fit.out_of_bag` reads the size.
 """
 
 from __future__ import annotations

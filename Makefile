@@ -22,10 +22,9 @@ demo: $(VENV)/.installed ## train and score a small ensemble
 test: $(VENV)/.installed ## run the tests (ARGS="-k vote" goes to pytest)
 	@$(with_java) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-# Spark 3.5 imports distutils, which Python 3.12 and later only have from setuptools.
 test-spark: ## run the tests on another Spark, in .spark/ (SPARK=3.5.8 PYTHON=python3.10 ARGS=tests/test_checks.py)
 	@[ -n "$(SPARK)" ] || { echo "Name the version: make test-spark SPARK=3.5.8" >&2; exit 1; }
-	@$(MAKE) --no-print-directory test VENV=.spark/$(SPARK) PACKAGES="-e '.[test]' pyspark==$(SPARK) setuptools"
+	@$(MAKE) --no-print-directory test VENV=.spark/$(SPARK) PACKAGES="-e '.[test]' pyspark==$(SPARK)"
 
 # Without Java, so that a test that starts Spark and is not marked fails here.
 test-fast: $(VENV)/.installed ## run the tests that need no Spark session

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from spark_cnn_ensemble.array_files import Arrays, read_idx_folder, read_npz
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.text.arrays import images_and_labels
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
@@ -179,7 +180,6 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
             raise ValueError("y must hold whole numbers of 32 bits; index the classes from 0.")
         fields.append(("label", pa.int32()))
     schema = pa.schema([pa.field(*field, nullable=False) for field in fields])
-    # createDataFrame makes a partition of each batch.
     step = max(1, min(4096, (16 << 20) // (pixels.shape[1] * element.bit_width // 8)))
     batches = []
     for start in range(0, len(pixels), step):
@@ -190,4 +190,4 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
         if labels is not None:
             columns.append(pa.array(labels[start : start + step].astype(np.int32)))
         batches.append(pa.RecordBatch.from_arrays(columns, schema=schema))
-    return spark.createDataFrame(pa.Table.from_batches(batches))
+    return engine_of(spark).frame(pa.Table.from_batches(batches))

@@ -22,6 +22,7 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, Observation, SparkSession
 
 from spark_cnn_ensemble.declared import check_params, decides_bags, optional
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.fit.members import Trained, training
@@ -287,13 +288,13 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
 
     def _features(self, dataset: DataFrame) -> Features:
         source, resize = source_of(dataset, self.getFeaturesCol()), self.getResizeImages()
-        given = optional(self, "inputShape")
+        given, batch = optional(self, "inputShape"), engine_of(dataset.sparkSession).rows_per_batch
         if given:
-            return features_of(source, tuple(given), "param", resize)
+            return features_of(source, tuple(given), "param", resize, batch)
         shape, how = infer_shape(dataset, source, resize)
         if how:
             note(f"inputShape {list(shape)}: {how}.", self.getVerbose() > 0)
-        return features_of(source, shape, "rows", resize)
+        return features_of(source, shape, "rows", resize, batch)
 
     @property
     def _skips(self) -> bool:

@@ -22,6 +22,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.declared import check_params, optional
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
@@ -198,7 +199,8 @@ class CNNEnsembleClassificationModel(
 
     def _features(self, dataset: DataFrame) -> Features:
         source = source_of(dataset, self.getFeaturesCol())
-        return features_of(source, self._ensemble.input_shape, "model", self.getResizeImages())
+        batch = engine_of(dataset.sparkSession).rows_per_batch
+        return features_of(source, self._ensemble.input_shape, "model", self.getResizeImages(), batch)
 
     def _outputs(self, dataset: DataFrame) -> list[tuple[str, str, dict[str, Any]]]:
         """Kind, name and metadata of each requested output column."""

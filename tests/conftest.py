@@ -4,6 +4,7 @@ import os
 import sys
 
 import numpy as np
+import pyspark
 import pytest
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -17,6 +18,7 @@ from support.classifiers import small
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
 STARTS_SPARK = {"spark", "cluster", "retrying", "server"}  # fixtures
+STARTS_CONNECT = {"server"}  # the library needs Spark 4.0 for it
 
 
 def pytest_collection_modifyitems(items):
@@ -24,6 +26,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not STARTS_SPARK.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker("spark")
+        if pyspark.__version__.startswith("3.") and not STARTS_CONNECT.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.skip(reason="Spark Connect needs Spark 4.0 or later"))
 
 
 @pytest.fixture(scope="session")

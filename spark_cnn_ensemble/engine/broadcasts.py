@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from pyspark import SparkContext
-from pyspark.core.broadcast import Broadcast
+from pyspark import Broadcast, SparkContext
 
 # PySpark's files for broadcasts, each with a weak reference to the JVM object that needs it.
 _files: list[tuple[str, Any]] = []

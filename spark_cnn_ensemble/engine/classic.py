@@ -7,8 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pyspark.sql import SparkSession
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
 
+from spark_cnn_ensemble.engine.arrow_frames import frame_of
 from spark_cnn_ensemble.engine.broadcasts import broadcast_each, broadcast_weights
 from spark_cnn_ensemble.engine.hadoop import HadoopFiles
 from spark_cnn_ensemble.engine.interface import Engine
@@ -21,7 +23,7 @@ class ClassicEngine(Engine):
     """See `Engine`."""
 
     def __init__(self, spark: SparkSession) -> None:
-        self._spark = spark
+        super().__init__(spark)
         self._context = spark.sparkContext
         if self.is_local and "PYSPARK_PYTHON" not in os.environ:
             # Spark would start the python3 of PATH, which may lack this package or have another version.
@@ -46,6 +48,21 @@ class ClassicEngine(Engine):
     @property
     def files(self) -> HadoopFiles:
         return HadoopFiles(self._spark)
+
+    @property
+    def _is_spark_3(self) -> bool:
+        return self._spark.version.startswith("3.")
+
+    @property
+    def rows_per_batch(self) -> int | None:
+        # Spark 4.0 brought spark.sql.execution.arrow.maxBytesPerBatch.
+        if not self._is_spark_3:
+            return None
+        rows = int(str(self._spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch")))
+        return rows if rows > 0 else sys.maxsize  # Spark takes 0 for no limit
+
+    def frame(self, table: pa.Table) -> DataFrame:
+        return frame_of(self._spark, table, self.slots) if self._is_spark_3 else super().frame(table)
 
     def quieten(self) -> None:
         self._context.setLogLevel("OFF")

@@ -7,6 +7,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+import pyspark
+
 from spark_cnn_ensemble.engine.artifacts import share_as_artifacts
 from spark_cnn_ensemble.engine.connect_files import ConnectFiles
 from spark_cnn_ensemble.engine.interface import Engine
@@ -18,7 +20,12 @@ class ConnectEngine(Engine):
     """See `Engine`."""
 
     def __init__(self, spark: Any) -> None:
-        self._spark = spark
+        if pyspark.__version__.startswith("3."):
+            raise RuntimeError(
+                f"Spark Connect needs PySpark 4.0 or later, but this is {pyspark.__version__}; upgrade PySpark, or use "
+                "a classic session (master instead of remote)."
+            )
+        self._spark: Any = spark
 
     @property
     def slots(self) -> int:

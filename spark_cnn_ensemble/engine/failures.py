@@ -174,7 +174,7 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
             lambda m: f"The input has no {m[1]} files; check the path and the format.",
         ),
         (
-            r"FAILED_READ_FILE[.\w]*\] Encountered error while reading file (\S+?)\.? ",
+            r"(?:FAILED_READ_FILE[.\w]*\] Encountered error while reading file|Checksum error:) (\S+?)\.? ",
             lambda m: (
                 f"{_place(m[1])} cannot be read; it may be damaged, of another format, or deleted in the meantime."
             ),

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.storagelevel import StorageLevel
 
 from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.engine.live_reports import LiveReports
+from spark_cnn_ensemble.engine.placement import place
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -136,6 +138,9 @@ class Collector(ABC):
 class Engine(ABC):
     """What the library needs of a Spark session beyond DataFrames."""
 
+    def __init__(self, spark: SparkSession) -> None:
+        self._spark = spark
+
     @property
     @abstractmethod
     def slots(self) -> int:
@@ -171,7 +176,16 @@ class Engine(ABC):
 
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
         """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""
-        return frame.repartitionById(count, partition)
+        return place(frame, partition, count)
+
+    @property
+    def rows_per_batch(self) -> int | None:
+        """Rows that Spark sends to Python in one batch, whatever their size; None if it also limits a batch's bytes."""
+        return None
+
+    def frame(self, table: pa.Table) -> DataFrame:
+        """The rows of an Arrow table; of a large table, each batch is a partition."""
+        return self._spark.createDataFrame(table)
 
     @contextmanager
     def keep(self, frame: DataFrame) -> Iterator[DataFrame]:

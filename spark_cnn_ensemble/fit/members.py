@@ -195,9 +195,9 @@ def place_bags(bagged: DataFrame, members: Sequence[int], num_members: int, time
     if len(members) == num_members:
         index = F.col("member")
     else:
-        chosen = F.array(*[F.lit(member) for member in members])
-        index = (F.array_position(chosen, F.col("member")) - 1).cast("int")
-        bagged = bagged.where(F.array_contains(chosen, F.col("member")))
+        places = {member: at for at, member in enumerate(members)}
+        index = F.array(*[F.lit(places.get(member)).cast("int") for member in range(num_members)])[F.col("member")]
+        bagged = bagged.where(index.isNotNull())
     if times == 1:
         return place(bagged, index, len(members))
     repeated = bagged.select("*", F.explode(F.sequence(F.lit(0), F.lit(times - 1))).alias("time"))

@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.rows.draw import Draw
+from spark_cnn_ensemble.rows.width import BATCH_BYTES
 from spark_cnn_ensemble.votes import DisputedRow, OutOfBag
 from spark_cnn_ensemble.worker.disputed_rows import most_disputed
 from spark_cnn_ensemble.worker.evaluation import OUT_OF_BAG_SCHEMA, vote_out_of_bag
@@ -67,6 +68,8 @@ def vote_on_sample(
     )
     in_bag = F.array(*[draw.copies(F.col("row_key"), F.lit(member)) > 0 for member in members])
     tasks = max(1, min(engine_of(spark).slots, math.ceil(rows / _ROWS_PER_TASK)))
+    # A task's rows may be one batch (see `rows.width`); a number takes at most 4 bytes.
+    tasks = max(tasks, math.ceil(rows * math.prod(ensemble.input_shape) * 4 / BATCH_BYTES))
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.shared_weights.of(spark))
     with refusing_in_python():
         voted = (

@@ -29,11 +29,13 @@ from pyspark.sql.types import (
 
 from spark_cnn_ensemble.rows.columns import column, field, field_path, refusing
 from spark_cnn_ensemble.rows.libsvm import LIBSVM_LENGTH, libsvm_remedy
+from spark_cnn_ensemble.rows.width import if_not_too_wide
 from spark_cnn_ensemble.worker.pixels import BEYOND_FLOAT32, PixelFormat
 
 _IMAGE_FIELDS = {"origin", "height", "width", "nChannels", "data"}
 _FILE_FIELDS = {"bytes", "path"}
 _DIMENSIONS = 3  # of an array of arrays, at most
+_BYTES = {"float": 4, "smallint": 2, "tinyint": 1}  # of a number
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ def _path_beside(dataset: DataFrame, name: str) -> Column:
     return column(dataset, beside) if found else F.lit(None).cast("string")
 
 
-def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, resize: bool) -> Features:
+def features_of(
+    source: Source, shape: tuple[int, int, int], shape_from: str, resize: bool, rows_per_batch: int | None = None
+) -> Features:
     """The features column as images of one shape.
 
     Parameters
@@ -220,6 +224,8 @@ def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, re
         Where the shape comes from, for messages.
     resize : bool
         Whether pictures of another size are resized.
+    rows_per_batch : int, optional
+        See `Engine.rows_per_batch`; the job fails with a sentence if a batch of such rows may not fit in memory.
 
     Raises
     ------
@@ -242,6 +248,9 @@ def features_of(source: Source, shape: tuple[int, int, int], shape_from: str, re
     cells = source.cells
     if source.form == "bgr" and resize:
         cells = F.concat(F.encode(F.concat(F.concat_ws(" ", *source.size), F.lit("\n")), "utf-8"), cells)
+    if rows_per_batch is not None:
+        width = F.size(cells) * _BYTES[source.element] if source.element else F.length(cells)
+        cells = if_not_too_wide(cells, width, source.name, source.row, rows_per_batch)
     checked_here = source.form in ("nested", "bgr") or isinstance(source.entry.dataType, StructType)
     return Features(pixels, cells, fault, source.row, checked_here)
 

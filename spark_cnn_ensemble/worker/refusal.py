@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-# A worker's traceback ends with the class. `rows.columns.refusing` uses Spark's raise_error, which has its own prefix.
+# A worker's traceback ends with the class. `rows.columns.refusing` uses Spark's raise_error, which has its own prefix:
+# the condition from Spark 4.0 on, before it the class.
 _IN_TRACE = re.compile(r"spark_cnn_ensemble\.worker\.refusal\.(?:Refusal|Divergence): (.+)")
-_RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE)
+_RAISED_BY_SPARK = re.compile(
+    r"(?:\[USER_RAISED_EXCEPTION\]|java\.lang\.RuntimeException:) ((?:Row |A row).+?)(?: SQLSTATE: \w+)?$", re.MULTILINE
+)
 
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out"  # ends the sentence that refuses a row
 

@@ -5,6 +5,7 @@ import pytest
 from spark_cnn_ensemble.worker.refusal import refusal_in, refusing_in_python
 
 PYTHON = "...\nspark_cnn_ensemble.worker.refusal.{}: It is bad; fix it.\n\n\tat org"
+SPARK_3 = "Py4JJavaError: ...\nCaused by: java.lang.RuntimeException: {}\n\tat org"
 SPARK = "[USER_RAISED_EXCEPTION] {} SQLSTATE: P0001"
 
 
@@ -15,6 +16,8 @@ SPARK = "[USER_RAISED_EXCEPTION] {} SQLSTATE: P0001"
         pytest.param(PYTHON.format("Divergence"), "It is bad; fix it.", id="divergence of a worker"),
         pytest.param(f"{SPARK.format('A row: bad; fix it.')}\n\tat java.lang", "A row: bad; fix it.", id="a row"),
         pytest.param(SPARK.format("Row 7: bad; fix it."), "Row 7: bad; fix it.", id="a row by name"),
+        pytest.param(SPARK_3.format("A row: bad; fix it."), "A row: bad; fix it.", id="a row, on Spark 3.5"),
+        pytest.param(SPARK_3.format("of the user's own."), None, id="raise_error of the user's own, on Spark 3.5"),
         pytest.param(SPARK.format("of the user's own."), None, id="raise_error of the user's own"),
         pytest.param("java.lang.OutOfMemoryError", None, id="another error"),
     ],

@@ -5,18 +5,13 @@ zip. One job is submitted by spark-submit, as users do; everything else runs in 
 """
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import pyspark
 import pytest
 from support.classifiers import small
-from support.connect_server import free_port
+from support.cluster import PACKAGE, SPARK_HOME, standalone_cluster
 from support.drivers import (
     QUICK,
     descendants,
@@ -33,57 +28,15 @@ from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 
-PACKAGE = Path(__file__).parent.parent / "spark_cnn_ensemble"
-SPARK_HOME = Path(pyspark.__file__).parent
 TRAIN = ["--num-members", "3", "--filters", "4", "--kernel-size", "3", "--dense-units", "16", "--epochs", "1"]
 LONGER = {**QUICK, "epochs": 300}  # twice as many members as slots, each long enough to be killed in the middle
 
 
-def wait_for(log, text, count=1):
-    """Wait until a log has a text `count` times."""
-    deadline = time.monotonic() + 60
-    while log.read_text().count(text) < count:
-        assert time.monotonic() < deadline, f"no {text!r} within a minute:\n{log.read_text()[-2000:]}"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A master and two workers with one core each: url, environment of clients, folder, pids of the workers."""
-    folder = tmp_path_factory.mktemp("cluster")
-    environment = {
-        **os.environ,
-        "SPARK_HOME": str(SPARK_HOME),
-        "SPARK_LOCAL_IP": "127.0.0.1",
-        "SPARK_DAEMON_MEMORY": "512m",
-        "SPARK_DAEMON_JAVA_OPTS": os.environ["SPARK_SUBMIT_OPTS"],
-        "PYSPARK_PYTHON": sys.executable,
-    }
-    port, processes = free_port(), []
-
-    def start(name, host, role, *arguments):
-        log = folder / f"{name}.log"
-        command = [SPARK_HOME / "bin" / "spark-class", f"org.apache.spark.deploy.{role}", *arguments]
-        command += ["--host", host, "--webui-port", "0"]
-        with log.open("w") as file:
-            on_host = {**environment, "SPARK_LOCAL_IP": host}
-            processes.append(subprocess.Popen(command, env=on_host, stdout=file, stderr=subprocess.STDOUT))
-        return log
-
-    url = f"spark://127.0.0.1:{port}"
-    master = start("master", "127.0.0.1", "master.Master", "--port", str(port))
-    wait_for(master, "I have been elected leader")
-    # Two hosts, since Spark does not start the second copy of a task on the host of the first.
-    for name, host in (("worker1", "127.0.0.1"), ("worker2", "127.0.0.2")):
-        start(name, host, "worker.Worker", url, "-c", "1", "-m", "1g", "-d", str(folder / name))
-    wait_for(master, "Registering worker", 2)
-    shutil.copytree(PACKAGE, folder / "ship" / PACKAGE.name, ignore=shutil.ignore_patterns("__pycache__"))
-    archive = shutil.make_archive(str(folder / "spark_cnn_ensemble"), "zip", folder / "ship")
-    workers = [process.pid for process in processes[1:]]
-    yield SimpleNamespace(url=url, environment=environment, folder=folder, archive=archive, workers=workers)
-    for process in processes:
-        process.terminate()
-        process.wait()
+    """A master and two workers with one core each."""
+    with standalone_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -134,7 +134,8 @@ def _trained(
     train = functools.partial(train_members, plans=tuple(plans), members=tuple(members), report=progress.reporter)
     trained = bagged
     if members:
-        trained = place_bags(bagged, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
+        bags = place_bags(bagged, members, num_members, len(plans))
+        trained = bags.mapInPandas(engine_of(bagged.sparkSession).for_workers(train), TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:
             with refusing_in_python():

@@ -51,8 +51,8 @@ class ConnectEngine(Engine):
         return share_as_artifacts(self._spark, weights)
 
     def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
-        ship_package(self._spark)
-        return WorkerFunction(function, "install the client's version in the Python of the server's workers.")
+        archive = ship_package(self._spark)
+        return WorkerFunction(function, "install the client's version in the Python of the server's workers.", archive)
 
     def watch_jobs(self) -> TaggedOperations:
         return TaggedOperations(self._spark, f"progress-{uuid.uuid4().hex}")

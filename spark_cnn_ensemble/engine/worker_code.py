@@ -20,11 +20,14 @@ class WorkerFunction:
     function : callable
     remedy : str
         Ends the sentence that refuses to run it.
+    archive : str
+        Name of the zip with the package among the files that Spark sends to executors; "" if there is none.
     """
 
-    def __init__(self, function: Callable[..., Any], remedy: str) -> None:
+    def __init__(self, function: Callable[..., Any], remedy: str, archive: str = "") -> None:
         self._function = function
         self._remedy = remedy
+        self._archive = archive
 
     def __call__(self, *arguments: Any) -> Any:
         return self._function(*arguments)
@@ -33,14 +36,20 @@ class WorkerFunction:
         from pyspark import cloudpickle
 
         # Pickled here and not before, since PySpark takes note of the broadcasts that it pickles.
-        return _opener(), (cloudpickle.dumps(self._function), __version__, self._remedy)
+        return _opener(), (cloudpickle.dumps(self._function), __version__, self._remedy, self._archive)
 
 
 def _opener() -> Callable[..., Any]:
-    def open_function(data: bytes, version: str, remedy: str) -> Any:
+    def open_function(data: bytes, version: str, remedy: str, archive: str) -> Any:
         # A function in a function is pickled by value: it runs where the package is missing.
         import pickle
+        import sys
+        from pathlib import Path
 
+        from pyspark import SparkFiles
+
+        if archive and not any(archive in path for path in sys.path):  # in a streaming query; see `engine.artifacts`
+            sys.path[:0] = map(str, sorted(Path(SparkFiles.getRootDirectory()).glob(f"*/{archive}"))[:1])
         try:
             import spark_cnn_ensemble
         except ImportError:

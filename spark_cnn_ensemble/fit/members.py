@@ -101,7 +101,8 @@ def training(
         {member: before.report for member, before in finished.items()} for _ in plans
     ]
     weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
-    with _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
+    # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
+    with refusing_in_python(), _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained:
         if missing:
             reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
             for row in reported:

@@ -48,7 +48,8 @@ def _opener() -> Callable[..., Any]:
 
         from pyspark import SparkFiles
 
-        if archive and not any(archive in path for path in sys.path):  # in a streaming query; see `engine.artifacts`
+        # A streaming query's path names the archive where it is not; see `engine.artifacts`.
+        if archive and not any(path.endswith(archive) and Path(path).exists() for path in sys.path):
             sys.path[:0] = map(str, sorted(Path(SparkFiles.getRootDirectory()).glob(f"*/{archive}"))[:1])
         try:
             import spark_cnn_ensemble
@@ -56,7 +57,7 @@ def _opener() -> Callable[..., Any]:
             raise ModuleNotFoundError(f"Spark's Python workers have no module 'spark_cnn_ensemble'; {remedy}") from None
         there = getattr(spark_cnn_ensemble, "__version__", "unknown")
         if there != version:
-            raise RuntimeError(
+            raise ImportError(
                 f"Spark's Python workers have version {there} of spark_cnn_ensemble, and the driver has {version}, so "
                 f"that members could differ; {remedy}"
             )

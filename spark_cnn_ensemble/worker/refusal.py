@@ -17,7 +17,7 @@ _RAISED_BY_SPARK = re.compile(r"\[USER_RAISED_EXCEPTION\] ((?:Row |A row).+?)(?:
 
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out"  # ends the sentence that refuses a row
 
-_PACKAGE = re.compile(r"(?:ModuleNotFoundError|RuntimeError): (Spark's Python workers have .+)")
+_PACKAGE = re.compile(r"(?:ModuleNotFound|Import)Error: (Spark's Python workers have .+)")
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
 
 
@@ -72,7 +72,7 @@ def refusing_in_python() -> Iterator[None]:
         if sentence is not None:
             raise ValueError(sentence) from None
         if package := _PACKAGE.search(str(error)):
-            raise ModuleNotFoundError(package.group(1).strip()) from None
+            raise ImportError(package.group(1).strip()) from None
         missing = _MISSING_MODULE.search(str(error))
         if missing:
             raise ModuleNotFoundError(

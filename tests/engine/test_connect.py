@@ -24,7 +24,7 @@ CASES = [
     *("scores", "a_stream", "numbers_about_a_model", "parts_of_models", "saved_models"),
     *("a_pipeline", "searches", "forms_of_features", "a_text_matrix", "progress_in_a_log"),
 ]
-ON_A_CLUSTER = ["a_fit", "a_bag_on_disk", "a_fit_that_is_resumed", "scores", "a_stream", "saved_models"]
+ON_A_CLUSTER = ["a_fit", "a_bag_on_disk", "a_fit_that_is_resumed", "a_stream", "saved_models"]
 
 
 class Client:

@@ -202,7 +202,7 @@ def a_pipeline(spark, folder):
 def searches(spark, folder):
     """The metrics of a cross-validation with folds of its own; a search on a random split; one class against the rest."""
     train = rows_of(spark)[0].withColumn("fold", (F.col("id") % 2).cast("int"))
-    classifier, evaluator = small(numMembers=2), MulticlassClassificationEvaluator(metricName="accuracy")
+    classifier, evaluator = small(numMembers=1), MulticlassClassificationEvaluator(metricName="accuracy")
     maps = [{classifier.epochs: 1}, {classifier.epochs: 2}]
     crossed = CrossValidator(
         estimator=classifier, estimatorParamMaps=maps, evaluator=evaluator, numFolds=2, foldCol="fold", parallelism=2

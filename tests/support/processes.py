@@ -42,7 +42,7 @@ def python_without_the_package(folder, path=""):
     # What a .pth file in the other environment says is not followed from here, such as where an editable package is.
     Path(found.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib"))
     python = folder / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {folder}/environment/bin/python "$@"\n')
+    python.write_text(f'#!/bin/sh\ncd / && PYTHONPATH={path} exec {folder}/environment/bin/python "$@"\n')
     python.chmod(0o755)
     return python
 

@@ -36,7 +36,6 @@ from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.scoring import vote_batches, vote_once
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
-from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
 class CNNEnsembleClassificationModel(
@@ -183,7 +182,12 @@ class CNNEnsembleClassificationModel(
         kinds = tuple(dict.fromkeys(["prediction", *(kind for kind, _, _ in outputs)]))
         plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
         weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
-        votes = _vote_udf(plan, weights_of)
+        votes = _vote_udf(
+            engine_of(dataset.sparkSession).for_workers(
+                functools.partial(vote_batches, plan=plan, weights_of=weights_of)
+            ),
+            plan,
+        )
         struct = f"votes_{uuid.uuid4().hex}"
         cells = cells_to_score(features, plan.refuse_invalid)
         # Spark moves a filter on an output below a plain call, and so would vote twice, but not below a generator.
@@ -346,7 +350,7 @@ class CNNEnsembleClassificationModel(
         with refusing_in_python():
             counts = (
                 dataset.select(cells.alias("features"), features.name.alias("name"), label.alias("label"))
-                .mapInPandas(count, COUNTS_SCHEMA)
+                .mapInPandas(engine_of(dataset.sparkSession).for_workers(count), COUNTS_SCHEMA)
                 .collect()
             )
         if not any(sum(row["confusion"]) for row in counts):
@@ -515,8 +519,8 @@ def _restore(
     return CNNEnsembleClassificationModel(ensemble, summary)
 
 
-def _vote_udf(plan: VotingPlan, weights_of: WeightsOf) -> Any:
+def _vote_udf(score: Callable[..., Iterator[pd.DataFrame]], plan: VotingPlan) -> Any:
     def vote(batches: Iterator[tuple[pd.Series, pd.Series]]) -> Iterator[pd.DataFrame]:
-        return vote_batches(batches, plan, weights_of)
+        return score(batches)
 
     return F.pandas_udf(vote, plan.schema)  # type: ignore[call-overload]

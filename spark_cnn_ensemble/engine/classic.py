@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
@@ -16,6 +17,7 @@ from spark_cnn_ensemble.engine.hadoop import HadoopFiles
 from spark_cnn_ensemble.engine.interface import Engine
 from spark_cnn_ensemble.engine.jobs import AccumulatorCollector, TaggedJobs
 from spark_cnn_ensemble.engine.live_reports import LiveReports
+from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -70,6 +72,13 @@ class ClassicEngine(Engine):
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         # One broadcast per member fits the driver's heap, and workers load one member at a time.
         return functools.partial(broadcast_weights, broadcast_each(self._context, weights))
+
+    def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
+        return WorkerFunction(
+            function,
+            "install the driver's version there, ship it as a zip (spark-submit --py-files), or set the "
+            "environment variable PYSPARK_PYTHON, before Spark is started, to a Python that has it.",
+        )
 
     def watch_jobs(self) -> TaggedJobs:
         return TaggedJobs(self._context)

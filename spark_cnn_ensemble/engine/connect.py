@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyspark
 
-from spark_cnn_ensemble.engine.artifacts import share_as_artifacts
+from spark_cnn_ensemble.engine.artifacts import share_as_artifacts, ship_package
 from spark_cnn_ensemble.engine.connect_files import ConnectFiles
 from spark_cnn_ensemble.engine.interface import Engine
 from spark_cnn_ensemble.engine.operations import TaggedOperations
+from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -55,6 +56,10 @@ class ConnectEngine(Engine):
 
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         return share_as_artifacts(self._spark, weights)
+
+    def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
+        archive = ship_package(self._spark)
+        return WorkerFunction(function, "install the client's version in the Python of the server's workers.", archive)
 
     def watch_jobs(self) -> TaggedOperations:
         return TaggedOperations(self._spark, f"progress-{uuid.uuid4().hex}")

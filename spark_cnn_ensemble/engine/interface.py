@@ -15,6 +15,7 @@ from pyspark.storagelevel import StorageLevel
 from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.engine.live_reports import LiveReports
 from spark_cnn_ensemble.engine.placement import place
+from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 
@@ -173,6 +174,10 @@ class Engine(ABC):
     @abstractmethod
     def share(self, weights: Sequence[bytes]) -> WeightsOf:
         """Make the members' packed weights available to workers, where the result returns a member's weights."""
+
+    @abstractmethod
+    def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
+        """A function of this package for workers, which refuse it if their package is not the driver's."""
 
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
         """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""

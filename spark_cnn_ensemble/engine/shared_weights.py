@@ -93,6 +93,7 @@ class SharedWeights:
     def write(self, spark: SparkSession, path: str) -> None:
         """Write the weights as Parquet rows (member, part, bytes), from the executors."""
         count = len(self._weights)
-        members = spark.range(0, count, 1, min(count, engine_of(spark).slots))
+        engine = engine_of(spark)
+        members = spark.range(0, count, 1, min(count, engine.slots))
         parts = functools.partial(member_parts, weights_of=self.of(spark))
-        members.mapInPandas(parts, PARTS_SCHEMA).write.options(**SMALL_ROW_GROUPS).parquet(path)
+        members.mapInPandas(engine.for_workers(parts), PARTS_SCHEMA).write.options(**SMALL_ROW_GROUPS).parquet(path)

@@ -103,7 +103,8 @@ def training(
         {member: before.report for member, before in finished.items()} for _ in plans
     ]
     weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
-    with _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
+    # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
+    with refusing_in_python(), _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained:
         if missing:
             _collect(trained, missing, reports, weights)
         lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
@@ -174,7 +175,8 @@ def _trained(
     )
     trained = bagged
     if members:
-        trained = place_bags(bagged, members, num_members, len(plans)).mapInPandas(train, TRAINED_SCHEMA)
+        bags = place_bags(bagged, members, num_members, len(plans))
+        trained = bags.mapInPandas(engine_of(bagged.sparkSession).for_workers(train), TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:
             with refusing_in_python():

@@ -77,7 +77,7 @@ def vote_on_sample(
             .limit(rows)
             .repartition(tasks)
             .select("ticket", "label", "bytes", in_bag.alias("inBag"))
-            .mapInPandas(vote, OUT_OF_BAG_SCHEMA)
+            .mapInPandas(engine_of(spark).for_workers(vote), OUT_OF_BAG_SCHEMA)
             .collect()
         )
     voted.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))

@@ -139,7 +139,7 @@ def read_text_matrix(
     parts = (
         spark.range(0, count * rows, 1, count).where(F.col("id") % rows == 0).select((F.col("id") / rows).cast("int"))
     )
-    return parts.mapInArrow(functools.partial(read_parts, matrix=matrix), schema_of(label))
+    return parts.mapInArrow(engine.for_workers(functools.partial(read_parts, matrix=matrix)), schema_of(label))
 
 
 def schema_of(label: str | None) -> StructType:

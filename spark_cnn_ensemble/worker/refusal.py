@@ -20,6 +20,7 @@ _RAISED_BY_SPARK = re.compile(
 
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out"  # ends the sentence that refuses a row
 
+_PACKAGE = re.compile(r"(?:ModuleNotFound|Import)Error: (Spark's Python workers have .+)")
 _MISSING_MODULE = re.compile(r"ModuleNotFoundError: No module named ('[\w.]+')")
 
 
@@ -73,6 +74,8 @@ def refusing_in_python() -> Iterator[None]:
         sentence = refusal_in(str(error))
         if sentence is not None:
             raise ValueError(sentence) from None
+        if package := _PACKAGE.search(str(error)):
+            raise ImportError(package.group(1).strip()) from None
         missing = _MISSING_MODULE.search(str(error))
         if missing:
             raise ModuleNotFoundError(

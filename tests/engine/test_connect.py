@@ -1,155 +1,118 @@
-"""A client of a real Spark Connect server gets the members, votes and saved models of a classic session.
+"""A client of a real Spark Connect server gets what a classic session gives: members bit for bit, votes, saved models.
 
-A process that has a classic session cannot have a client, so the client is a process of its own.
+`support.engine_cases` holds what is done. A process that has a classic session cannot be a client, so clients are
+processes of their own: of a server on two cores, and of one whose executors are those of a standalone cluster. The
+workers of both have a Python without this package.
 """
 
 import json
+import os
+import signal
 
 import pytest
-from support.classifiers import small
+from support import engine_cases
+from support.cluster import standalone_cluster
 from support.connect_server import connect_server
+from support.drivers import driver, training_worker
 from support.members import digests
-from support.processes import output_of, start_python
+from support.processes import python_without_the_package
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 
-PARAMS = {"bagging": "bootstrap", "subsamplingRate": 0.6, "numMembers": 3, "epochs": 2}
-
-CLIENT = """
-import json, sys
-from pyspark.sql import SparkSession
-spark = SparkSession.builder.remote(sys.argv[1]).getOrCreate()
-folder = sys.argv[2]
-from support.classifiers import small
-from support.members import digests
-from spark_cnn_ensemble import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.datasets import load_digits, to_dataframe
-digits = load_digits()
-train, test = (to_dataframe(spark, *rows) for rows in digits)
-
-def load(name="model"):
-    return CNNEnsembleClassificationModel.load(f"{folder}/{name}")
-
-def votes(model):
-    return [list(row.rawPrediction) for row in model.transform(test).orderBy("id").collect()]
-"""
+CASES = [
+    *("a_fit", "several_param_maps", "columns_of_a_fit", "a_bag_on_disk", "a_fit_that_is_resumed"),
+    *("scores", "a_stream", "numbers_about_a_model", "parts_of_models", "saved_models"),
+    *("a_pipeline", "searches", "forms_of_features", "a_text_matrix", "progress_in_a_log"),
+]
+ON_A_CLUSTER = ["a_fit", "a_bag_on_disk", "a_fit_that_is_resumed", "a_stream", "saved_models"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("connect")
-    with connect_server(folder / "log") as url:
-        yield url, folder
+class Client:
+    """A client of a Connect server, which runs cases."""
 
+    def __init__(self, process, folder):
+        self.pid = process.pid
+        self.folder = folder
+        self._process = process
 
-@pytest.fixture(scope="module")
-def classic_model(train):
-    return small(**PARAMS).fit(train)
+    def start(self, case):
+        """Start to run a case."""
+        self._process.start(f"cases.run({case!r}, spark, {str(self.folder)!r})")
 
+    def answer(self):
+        """What the case returns."""
+        answer = self._process.answer()
+        assert not (isinstance(answer, dict) and "failed" in answer), answer["failed"]
+        return answer
 
-def client(server, code):
-    """The last line that a client prints, as JSON."""
-    url, folder = server
-    *_, answer = output_of(start_python(CLIENT + code, url, str(folder)), timeout=400)
-    return json.loads(answer)
+    def run(self, case):
+        """Run a case, and return what it returns."""
+        self.start(case)
+        return self.answer()
 
 
 @pytest.fixture(scope="module")
-def answers(server):
-    """What a client reports that fits, resumes, scores, evaluates, saves, overwrites and loads."""
-    return client(
-        server,
-        f"""
-params = {PARAMS!r}
-model = small(**params, checkpointDir=f"{{folder}}/checkpoint").fit(train)
-again = small(**params, checkpointDir=f"{{folder}}/checkpoint").fit(train)
-model.save(f"{{folder}}/model")
-try:
-    model.save(f"{{folder}}/model")
-    refused = None
-except FileExistsError as error:
-    refused = str(error)
-loaded = load()
-answer = {{
-    "members": digests(model),
-    "outOfBag": model.summary.oobAccuracy,
-    "resumed": again.summary.resumedMembers,
-    "members again": digests(again),
-    "votes": votes(model),
-    "accuracy": model.evaluate(test).accuracy,
-    "predict": model.predict(test.orderBy("id").head().features),
-    "refused": refused,
-    "loaded": [digests(loaded), votes(loaded), loaded.summary.oobAccuracy],
-}}
-model.subset([0, 2]).write().overwrite().save(f"{{folder}}/model")
-answer["overwritten"] = digests(load())
-print(json.dumps(answer))
-""",
-    )
+def bare_python(tmp_path_factory):
+    return python_without_the_package(tmp_path_factory.mktemp("bare"))
 
 
-def test_the_members_are_those_of_a_classic_session(answers, classic_model):
-    assert answers["members"] == digests(classic_model)
-    assert answers["outOfBag"] == classic_model.summary.oobAccuracy
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, bare_python):
+    with connect_server(tmp_path_factory.mktemp("server") / "log", python=bare_python) as url:
+        yield url
 
 
-def test_a_fit_is_resumed(answers):
-    assert answers["resumed"] == [0, 1, 2]
-    assert answers["members again"] == answers["members"]
+@pytest.fixture(scope="module")
+def client(tmp_path_factory, server):
+    folder = tmp_path_factory.mktemp("client")
+    with driver(folder, **{"spark.remote": server}) as process:
+        yield Client(process, folder)
 
 
-def test_the_votes_are_those_of_a_classic_session(answers, classic_model, test):
-    votes = [list(row.rawPrediction) for row in classic_model.transform(test).orderBy("id").collect()]
-    assert answers["votes"] == votes
-    assert answers["accuracy"] == classic_model.evaluate(test).accuracy
-    assert answers["predict"] == classic_model.predict(test.orderBy("id").head().features)
+@pytest.fixture(scope="module")
+def client_of_a_cluster(tmp_path_factory, bare_python):
+    folder = tmp_path_factory.mktemp("cluster")
+    memory = {"spark.executor.memory": "512m", "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"]}
+    with (
+        standalone_cluster(folder) as cluster,
+        connect_server(folder / "log", cluster.url, bare_python, **memory) as url,
+        driver(folder, **{"spark.remote": url}) as process,
+    ):
+        yield Client(process, folder)
 
 
-def test_a_model_is_saved_refused_overwritten_and_loaded(answers, server, test):
-    _, folder = server
-    assert answers["refused"] == f"Path {folder / 'model'} exists already; choose another, or overwrite it explicitly."
-    assert answers["loaded"] == [answers["members"], answers["votes"], answers["outOfBag"]]
-    assert answers["overwritten"] == [answers["members"][0], answers["members"][2]]
-    assert digests(CNNEnsembleClassificationModel.load(str(folder / "model"))) == answers["overwritten"]
+@pytest.fixture(scope="module")
+def classic(tmp_path_factory, spark):
+    """A function that runs a case in the tests' own session, once."""
+    answers = {}
+
+    def run(case):
+        if case not in answers:
+            answer = engine_cases.run(case, spark, str(tmp_path_factory.mktemp(case)))
+            answers[case] = json.loads(json.dumps(answer))
+        return answers[case]
+
+    return run
 
 
-def test_a_model_of_a_classic_session_is_loaded(classic_model, server):
-    _, folder = server
-    classic_model.write().overwrite().save(str(folder / "classic"))
-    assert client(server, 'print(json.dumps(digests(load("classic"))))') == digests(classic_model)
+@pytest.mark.parametrize("case", CASES)
+def test_a_client_gets_what_a_classic_session_gives(case, client, classic):
+    assert client.run(case) == classic(case)
 
 
-def test_pipelines_and_param_maps_run(server):
-    assert client(
-        server,
-        """
-from pyspark.ml import Pipeline, PipelineModel
-from pyspark.ml.feature import IndexToString, StringIndexer
-named = train.withColumn("className", train.label.cast("string")).drop("label")
-stages = [StringIndexer(inputCol="className", outputCol="label"), small(), IndexToString(inputCol="prediction", outputCol="name")]
-model = Pipeline(stages=stages).fit(named)
-model.write().overwrite().save(f"{folder}/pipeline")
-scored = PipelineModel.load(f"{folder}/pipeline").transform(named)
-classifier = small()
-maps = [{classifier.epochs: 1}, {classifier.epochs: 2}]
-fitted = [one.summary.totalIterations for one in classifier.fit(train, maps)]
-print(json.dumps([scored.where("name IS NOT NULL").count() == train.count(), fitted]))
-""",
-    ) == [True, [1, 2]]
+@pytest.mark.parametrize("case", ON_A_CLUSTER)
+def test_a_client_of_a_cluster_gets_what_a_classic_session_gives(case, client_of_a_cluster, classic):
+    assert client_of_a_cluster.run(case) == classic(case)
 
 
-def test_an_interrupt_ends_the_operation(server):
-    url, folder = server
-    code = f"""{CLIENT}
-import threading, os, signal
-from pyspark.sql.functions import lit
-threading.Timer(15, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
-try:
-    small(epochs=1_000_000, verbose=0).fit(train)
-except KeyboardInterrupt:
-    print("interrupted", flush=True)
-"""
-    process = start_python(code, url, str(folder))
-    assert output_of(process, timeout=300)[-1] == "interrupted"
-    # The slots are free again: another client's job ends.
-    assert client(server, "print(json.dumps(spark.range(8).repartition(4).count()))") == 8
+def test_a_model_of_a_client_is_loaded_by_a_classic_session(client, classic):
+    members = classic("saved_models")[3]
+    assert digests(CNNEnsembleClassificationModel.load(str(client.folder / "model"))) == members
+
+
+def test_an_interrupt_ends_the_operation(client):
+    client.start("a_fit_that_does_not_end")
+    training_worker(os.getpid())
+    os.kill(client.pid, signal.SIGINT)
+    assert "interrupted" in client.answer()
+    assert client.run("a_job") == 8  # the slots are free again

@@ -29,7 +29,7 @@ def answers(port):
 
 
 @contextmanager
-def connect_server(log, master="local[2]", port=None, **settings):
+def connect_server(log, master="local[2]", port=None, python=sys.executable, **settings):
     """Start a server, and end it with the block.
 
     Parameters
@@ -39,6 +39,8 @@ def connect_server(log, master="local[2]", port=None, **settings):
     master : str
     port : int, optional
         Default: a free one.
+    python : str
+        The Python of the workers.
     **settings
         Configuration of Spark.
 
@@ -65,12 +67,13 @@ def connect_server(log, master="local[2]", port=None, **settings):
         **{name: value for name, value in os.environ.items() if not name.startswith("SPARK_REMOTE")},
         "SPARK_HOME": str(SPARK_HOME),
         "SPARK_LOCAL_IP": "127.0.0.1",
-        "PYSPARK_PYTHON": sys.executable,
-        "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+        "PYSPARK_PYTHON": str(python),
     }
     environment.pop("SPARK_CONNECT_MODE_ENABLED", None)
     with log.open("w") as file:
-        server = subprocess.Popen([*command, "spark-internal"], env=environment, stdout=file, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(
+            [*command, "spark-internal"], env=environment, cwd=log.parent, stdout=file, stderr=subprocess.STDOUT
+        )
     try:
         deadline = time.monotonic() + 120
         while not answers(port):

@@ -271,9 +271,10 @@ threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 from pyspark.sql import SparkSession
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 from spark_cnn_ensemble.engine import engine_of
+from support import engine_cases as cases
 from support.drivers import *
 
-builder = SparkSession.builder.config("spark.ui.enabled", "false").config("spark.ui.showConsoleProgress", "false")
+builder = SparkSession.builder
 for name, value in json.loads(sys.argv[1]).items():
     builder.config(name, value)
 spark = builder.getOrCreate()
@@ -291,19 +292,23 @@ for line in sys.stdin:
 class Driver:
     """A Spark driver in a process of its own, which evaluates expressions.
 
-    An expression can use the names of this module, `spark`, and `rows` (the digits' training rows).
+    An expression can use the names of this module, `spark`, `rows` (the digits' training rows), and `cases`, the module
+    `engine_cases`. With the setting spark.remote, the driver is that server's, and the process is its client.
     """
 
-    def __init__(self, folder, environment=None, **settings):
-        settings = {
-            "spark.sql.shuffle.partitions": "4",
-            "spark.driver.host": "127.0.0.1",
-            **settings,
-        }
+    def __init__(self, folder, environment=None, python=sys.executable, **settings):
+        if "spark.remote" not in settings:
+            settings = {
+                "spark.ui.enabled": "false",
+                "spark.ui.showConsoleProgress": "false",
+                "spark.sql.shuffle.partitions": "4",
+                "spark.driver.host": "127.0.0.1",
+                **settings,
+            }
         self.log = folder / f"driver-{time.monotonic_ns()}.log"
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", DRIVER, json.dumps(settings)],
+                [python, "-c", DRIVER, json.dumps(settings)],
                 cwd=TESTS,
                 env={**os.environ, **(environment or {})},
                 stdin=subprocess.PIPE,

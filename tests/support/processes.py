@@ -4,7 +4,9 @@ import contextlib
 import os
 import subprocess
 import sys
+import sysconfig
 import textwrap
+import venv
 from pathlib import Path
 
 
@@ -23,6 +25,26 @@ def output_of(process, timeout=240):
     out, err = process.communicate(timeout=timeout)
     assert not process.returncode, err[-3000:]
     return out.splitlines()
+
+
+def python_without_the_package(folder, path=""):
+    """A Python with everything that is installed here except this package.
+
+    `path` is a folder with modules that it has instead.
+    """
+    venv.create(folder / "environment", with_pip=False, symlinks=True)
+    found = subprocess.run(
+        [folder / "environment" / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # What a .pth file in the other environment says is not followed from here, such as where an editable package is.
+    Path(found.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib"))
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\ncd / && PYTHONPATH={path} exec {folder}/environment/bin/python "$@"\n')
+    python.chmod(0o755)
+    return python
 
 
 def files_held(pid, folder):

@@ -11,7 +11,7 @@ import pytest
 from pyspark.errors import PySparkException
 from support.text_matrices import read_here, rows_here, rows_of, write_file
 
-from spark_cnn_ensemble.text.compressed import Uncompressed
+from spark_cnn_ensemble.text.compressed import ForwardText
 from spark_cnn_ensemble.text.files import Span, read_parts
 from spark_cnn_ensemble.text.reader import packed_parts, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
@@ -186,13 +186,18 @@ def test_a_file_next_to_its_compressed_copy_is_refused(tmp_path, other):
 # The stream
 
 
-def test_a_stream_goes_back_as_far_as_its_last_read_began():
+def test_a_stream_goes_back_to_where_its_last_seek_went():
     text = bytes(range(256)) * 100
-    stream = Uncompressed(pa.BufferReader(gzip.compress(text)), "gzip", "a.gz")
+    stream = ForwardText(pa.BufferReader(gzip.compress(text)), "gzip", "a.gz")
     plain = io.BytesIO(text)
     for offset, size in [(0, 100), (40, 10), (45, 300), (50, 5), (50, 5000), (5050, 0), (5050, 10), (5055, 30_000)]:
         stream.seek(offset)
         plain.seek(offset)
         assert stream.read(size) == plain.read(size)
-    with pytest.raises(ValueError, match="not in the last read"):
+        assert stream.read(7) == plain.read(7)
+        stream.seek(offset)
+        plain.seek(offset)
+        assert stream.read(size + 20) == plain.read(size + 20)
+    assert stream.head == text[:64] and stream.lines_before(5155) == text[:5155].count(b"\n")
+    with pytest.raises(ValueError, match="not in the text that is kept"):
         stream.seek(0)

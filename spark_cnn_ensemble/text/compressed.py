@@ -23,7 +23,24 @@ def codec_of(name: str) -> str | None:
     return _CODECS.get(name.rpartition(".")[2].lower()) if "." in name else None
 
 
-def unreadable_by_name(name: str) -> str | None:
+def check_names(root: str, names: list[str]) -> None:
+    """Refuse files that cannot be read, by their names, and a file next to its compressed copy.
+
+    Raises
+    ------
+    ValueError
+    """
+    texts: dict[str, str] = {}
+    for name in sorted(names):
+        if why := _unreadable_by_name(name):
+            raise ValueError(f"{name} in {root} {why}.")
+    for name in sorted(names):
+        text = name.rpartition(".")[0] if codec_of(name) else name
+        if (other := texts.setdefault(text, name)) != name:
+            raise ValueError(f"{other} and {name} are both in {root}, so rows may be read twice; keep one of them.")
+
+
+def _unreadable_by_name(name: str) -> str | None:
     """Why a file cannot be read and what to do, for a message; None if its name does not say so."""
     if _ARCHIVE.search(name):
         return "is an archive; unpack it, and move it to another folder"

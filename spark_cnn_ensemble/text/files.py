@@ -49,6 +49,10 @@ _FOREIGN = {
 }
 
 
+class Unreachable(OSError):
+    """pyarrow cannot open or list a URI; the message is the reason."""
+
+
 class Span(NamedTuple):
     """The lines of a file whose first byte is in [start, stop), as in Hadoop's input splits."""
 
@@ -187,18 +191,15 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
 
     Raises
     ------
-    ValueError
-        pyarrow has no filesystem for the URI.
+    Unreachable
+        pyarrow cannot open the URI's filesystem.
     """
     if not URI.match(root):
         return pafs.LocalFileSystem(), root
     try:
         return pafs.FileSystem.from_uri(root)
     except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
-        raise ValueError(
-            f"pyarrow cannot open {root} ({one_line(error)}); copy the files to a filesystem that "
-            "it can open, or read them with spark.read.text and split the lines with Spark's functions."
-        ) from error
+        raise Unreachable(one_line(error)) from error
 
 
 def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:

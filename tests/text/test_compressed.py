@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
-from support.text_matrices import read_here, rows_here, rows_of, write_file
+from support.text_matrices import PACK, read_here, rows_here, rows_of, write_file, write_packed
 
 from spark_cnn_ensemble.text.compressed import ForwardText
 from spark_cnn_ensemble.text.files import Span, read_parts
@@ -17,15 +17,8 @@ from spark_cnn_ensemble.text.reader import packed_parts, plan_parts, read_text_m
 from spark_cnn_ensemble.text.writer import write_text_matrix
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-PACK = {"gz": gzip.compress, "bz2": bz2.compress, "zst": lambda text: pa.compress(text, "zstd", asbytes=True)}
 CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 TEXT = "".join(f"{i} {i * i} {i % 10}\n" for i in range(5000)).encode()
-
-
-def write_packed(folder, name, text):
-    """Write a compressed file; the end of its name says how."""
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(PACK[name.rpartition(".")[2].lower()](text))
 
 
 @pytest.mark.parametrize("pieces", [None, "small_pieces"], ids=["one piece", "small pieces"])

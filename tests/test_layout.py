@@ -136,8 +136,18 @@ ALLOWED = {
     "text.writer": {"text.arrays"},
     "text.compressed": {"worker.refusal"},
     "text.files": {"text.compressed", "text.lines", "worker.refusal"},
-    "text.header": {"text.lines"},
-    "text.reader": {"engine", "text.compressed", "text.files", "text.header", "text.lines"},
+    "text.forwarded": {"text.compressed", "text.files", "worker.refusal"},
+    "text.header": {"text.files", "text.lines"},
+    "text.through_spark": {"engine.failures", "text.files", "text.forwarded", "worker.refusal"},
+    "text.reader": {
+        "engine",
+        "text.compressed",
+        "text.files",
+        "text.forwarded",
+        "text.header",
+        "text.lines",
+        "text.through_spark",
+    },
     "rows.draw": set(),
     "rows": set(),
     "rows.libsvm": set(),
@@ -295,7 +305,7 @@ ENGINE_ONLY_MODULES = {"py4j", "pyspark.core", "pyspark.accumulators", "pyspark.
 NOWHERE = {"rdd", "parallelize", "toLocalIterator"}
 
 WORKER_PACKAGES = {"numpy", "pandas", "spark_cnn_ensemble", "pyarrow"}
-WORKER_SIDE_OF_TEXT = {"text.compressed", "text.files", "text.lines"}
+WORKER_SIDE_OF_TEXT = {"text.compressed", "text.files", "text.forwarded", "text.lines"}
 LONGEST = 350  # lines of a module whose docstring does not say why it is long
 
 

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from spark_cnn_ensemble.text.compressed import Uncompressed, codec_of
+from spark_cnn_ensemble.text.compressed import ForwardText, codec_of
 from spark_cnn_ensemble.text.lines import Layout, Rows, line_fault, parse
 from spark_cnn_ensemble.worker.refusal import Refusal
 
 URI = re.compile(r"[A-Za-z][\w+.-]+:/")
 LONGEST_LINE = 1 << 30  # bytes; Arrow's strings end at 2 GiB
-_TO_THE_END = 1 << 62
+TO_THE_END = 1 << 62
 _FIRST_READ = 1 << 16  # bytes; a first line is seldom longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # as Excel writes it before UTF-8
 
@@ -47,6 +47,10 @@ _FOREIGN = {
     b"@": "is an ARFF file; remove its lines up to @data",
     b"\x93NUMPY": "is a file of numpy's; read it with numpy.load, and make a DataFrame with to_dataframe",
 }
+
+
+class Unreachable(OSError):
+    """pyarrow cannot open or list a URI; the message is the reason."""
 
 
 class Span(NamedTuple):
@@ -118,22 +122,32 @@ def open_text(span: Span, filesystem: pafs.FileSystem) -> Any:
             f"{span.path} cannot be opened on {socket.gethostname()} ({one_line(error)}); make it readable there."
         ) from None
     codec = codec_of(span.name)
-    return file if codec is None else Uncompressed(file, codec, span.name)
+    return file if codec is None else ForwardText(file, codec, span.name)
 
 
 def _read(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> Iterator[pa.RecordBatch]:
-    stop = span.stop if codec_of(span.name) is None else _TO_THE_END
-    rows_start = _end_of_header(span, filesystem, matrix)
+    if codec_of(span.name):
+        span = span._replace(stop=TO_THE_END)
     with open_text(span, filesystem) as handle:
-        for offset, block in blocks(handle, span.start, stop, matrix.read, matrix.block):
-            if offset < rows_start:
-                offset, block = rows_start, block[rows_start - offset :]
-            block, offset = _without_mark(block, offset)
-            rows = parse(block, matrix.layout)
-            if rows is None:
-                raise Refusal(_first_fault(span, filesystem, offset, block, matrix))
-            if len(rows.values):
-                yield _batch(rows, span.name, offset, matrix.layout)
+        yield from rows_of_span(handle, span, matrix)
+
+
+def rows_of_span(handle: Any, span: Span, matrix: Matrix) -> Iterator[pa.RecordBatch]:
+    """The rows of a file's lines whose first byte is in a span.
+
+    Raises
+    ------
+    Refusal
+        The first line is not the header, or a line is malformed.
+    """
+    start = max(span.start, _end_of_header(handle, span.name, matrix.header))
+    for offset, block in blocks(handle, start, span.stop, matrix.read, matrix.block):
+        block, offset = _without_mark(block, offset)
+        rows = parse(block, matrix.layout)
+        if rows is None:
+            raise Refusal(_first_fault(handle, span.name, offset, block, matrix))
+        if len(rows.values):
+            yield _batch(rows, span.name, offset, matrix.layout)
 
 
 def _without_mark(block: bytes, offset: int) -> tuple[bytes, int]:
@@ -143,24 +157,23 @@ def _without_mark(block: bytes, offset: int) -> tuple[bytes, int]:
     return block, offset
 
 
-def _end_of_header(span: Span, filesystem: pafs.FileSystem, matrix: Matrix) -> int:
+def _end_of_header(handle: Any, name: str, header: bytes | None) -> int:
     """The offset of what follows the header of a file, or 0 if files have none."""
-    if matrix.header is None:
+    if header is None:
         return 0
-    with open_text(span, filesystem) as handle:
-        for end, line in first_lines(handle):
-            if line.strip() != matrix.header:
-                raise Refusal(
-                    f"{span.name}: its first line is not the header of the first file; give all files the same "
-                    "header, or read them one by one."
-                )
-            return end
+    for end, line in first_lines(handle):
+        if line.strip() != header:
+            raise Refusal(
+                f"{name}: its first line is not the header of the first file; give all files the same header, or "
+                "read them one by one."
+            )
+        return end
     return 0
 
 
 def first_lines(handle: Any) -> Iterator[tuple[int, bytes]]:
     """The lines of a file that are not blank, each with the offset of its end."""
-    for offset, block in blocks(handle, 0, _TO_THE_END, _FIRST_READ, 1):
+    for offset, block in blocks(handle, 0, TO_THE_END, _FIRST_READ, 1):
         end = offset + len(block)
         line, _ = _without_mark(block, offset)
         if line.strip():
@@ -178,18 +191,15 @@ def filesystem_of(root: str) -> tuple[pafs.FileSystem, str]:
 
     Raises
     ------
-    ValueError
-        pyarrow has no filesystem for the URI.
+    Unreachable
+        pyarrow cannot open the URI's filesystem.
     """
     if not URI.match(root):
         return pafs.LocalFileSystem(), root
     try:
         return pafs.FileSystem.from_uri(root)
     except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
-        raise ValueError(
-            f"pyarrow cannot open {root} ({one_line(error)}); copy the files to a filesystem that "
-            "it can open, or read them with spark.read.text and split the lines with Spark's functions."
-        ) from error
+        raise Unreachable(one_line(error)) from error
 
 
 def _whole_lines(handle: Any, start: int, size: int) -> tuple[bytes, int]:
@@ -243,22 +253,27 @@ def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
-def _first_fault(span: Span, filesystem: pafs.FileSystem, offset: int, block: bytes, matrix: Matrix) -> str:
+def _first_fault(handle: Any, name: str, offset: int, block: bytes, matrix: Matrix) -> str:
     """A sentence that names the malformed line of a block, and its fault; slow, and used only for an error."""
-    number = 1
-    with open_text(span, filesystem) as handle:
-        for start in range(0, offset, matrix.read):
-            data = handle.read(min(matrix.read, offset - start))
-            if not start and (what := foreign(data)):
-                return f"{span.name} {what}."
-            number += data.count(b"\n")
-    if not offset and (what := foreign(block)):
-        return f"{span.name} {what}."
-    for line in block.split(b"\n"):
+    head, before = _beginning(handle, offset, matrix.read)
+    if what := foreign(head or block):
+        return f"{name} {what}."
+    for number, line in enumerate(block.split(b"\n"), before + 1):
         if fault := line_fault(line, matrix.layout):
-            return f"{span.name}, line {number}: {fault}; fix or remove the line."
-        number += 1
-    return f"{span.name}: {len(block)} bytes from byte {offset} on are not lines of numbers; fix or remove them."
+            return f"{name}, line {number}: {fault}; fix or remove the line."
+    return f"{name}: {len(block)} bytes from byte {offset} on are not lines of numbers; fix or remove them."
+
+
+def _beginning(handle: Any, offset: int, read: int) -> tuple[bytes, int]:
+    """The first bytes of a file, and the number of its line ends before an offset."""
+    if isinstance(handle, ForwardText):
+        return handle.head, handle.lines_before(offset)
+    handle.seek(0)
+    head, lines = b"", 0
+    for start in range(0, offset, read):
+        data = handle.read(min(read, offset - start))
+        head, lines = head or data, lines + data.count(b"\n")
+    return head, lines
 
 
 def foreign(data: bytes) -> str | None:

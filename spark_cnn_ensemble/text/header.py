@@ -1,4 +1,4 @@
-"""The first line of a text matrix: the names in a header, and the arguments that a first line asks for.
+"""The first lines of a text matrix: the names in a header, and the arguments that a first line asks for.
 
 Called by `reader` on the driver.
 """
@@ -6,13 +6,61 @@ Called by `reader` on the driver.
 from __future__ import annotations
 
 import re
+import warnings
+from collections.abc import Iterable, Iterator
 
+from spark_cnn_ensemble.text.files import foreign
 from spark_cnn_ensemble.text.lines import Layout, cells_of, line_fault
 
 _LABEL_NAMES = {"label", "labels", "class", "target", "y"}
 _WORDS = {"na", "n/a", "null", "none", "true", "false"}  # in cells of rows
 _SEPARATORS = (",", "\t", ";", "|", " ")
 _MANY = 10  # columns; a row of fewer may well hold 0, 1, 2, ... by chance
+
+
+def check_first_lines(
+    root: str, files: Iterable[tuple[str, Iterator[bytes]]], layout: Layout, header: bool
+) -> tuple[Layout, bytes | None]:
+    """The layout with its number of columns, from the first row, and the header.
+
+    Parameters
+    ----------
+    root : str
+        What is read, for messages.
+    files : iterable of (str, iterator of bytes)
+        Names of files, each with its first lines that are not blank.
+    layout : Layout
+    header : bool
+        Whether the first line of a file is a header.
+
+    Raises
+    ------
+    ValueError
+        There is no row, the first one is malformed, or the header does not fit the arguments.
+    """
+    first, row = None, None
+    for file, lines in files:
+        names = next(lines, None) if header else None
+        first = first or names
+        name, row, following = file, next(lines, None), next(lines, None)
+        if row is not None:
+            break
+    else:
+        raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
+    layout = layout._replace(columns=len(cells_of(row, layout.sep)))
+    if what := foreign(first or row):
+        raise ValueError(f"{name} in {root} {what}.")
+    if fault := line_fault(row, layout):
+        if arguments := [] if header else arguments_for(row, following, layout.sep):
+            raise ValueError(f"{name}, first row: {fault}; set {', '.join(arguments)}, or fix or remove the line.")
+        raise ValueError(
+            f"{name}, first row: {fault}; fix or remove the line, or set sep, label and header to match it."
+        )
+    if first and (fault := header_fault(first, layout)):
+        raise ValueError(f"{name}: {fault}.")
+    if doubt := header_doubt(first or row, layout, header):
+        warnings.warn(f"The first line of {name} {doubt}.", stacklevel=4)
+    return layout, first.strip() if first else None
 
 
 def header_fault(header: bytes, layout: Layout) -> str | None:

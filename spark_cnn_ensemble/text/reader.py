@@ -14,6 +14,7 @@ import math
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from numbers import Real
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -26,20 +27,22 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.text.compressed import codec_of, unreadable_by_name
+from spark_cnn_ensemble.text import through_spark
+from spark_cnn_ensemble.text.compressed import check_names, codec_of
 from spark_cnn_ensemble.text.files import (
     URI,
     Matrix,
     Span,
+    Unreachable,
     filesystem_of,
     first_lines,
-    foreign,
     one_line,
     open_text,
     read_parts,
 )
-from spark_cnn_ensemble.text.header import arguments_for, header_doubt, header_fault
-from spark_cnn_ensemble.text.lines import Layout, cells_of, line_fault
+from spark_cnn_ensemble.text.forwarded import read_forwarded
+from spark_cnn_ensemble.text.header import check_first_lines
+from spark_cnn_ensemble.text.lines import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -76,9 +79,10 @@ def read_text_matrix(
     spark : SparkSession
     path : str or os.PathLike
         A file, or a folder with files at any depth. Names that start with ``_`` or ``.`` are left out. A path without
-        a scheme is on the local disk of the driver and of each executor, whatever Spark's default filesystem is. URIs
-        are opened by pyarrow: ``file``, ``hdfs``, ``s3`` (also written ``s3a``), ``gs``. Names that end with ``.gz``,
-        ``.bz2`` or ``.zst`` are uncompressed as they are read; such a file is read by one task.
+        a scheme is on the local disk of the driver and of each executor if something is there; otherwise, if it is
+        absolute, Spark reads it from its default filesystem. pyarrow opens ``file``, ``hdfs``, ``s3`` (also written
+        ``s3a``), ``gs`` and ``abfss``. What it cannot open is read by Spark, which is slower: one task per file. Names
+        that end with ``.gz``, ``.bz2`` or ``.zst`` are uncompressed as they are read; such a file is read by one task.
     label : {"last", "first", None}
         Position of the label in a line; None if lines have no label.
     sep : str
@@ -93,6 +97,8 @@ def read_text_matrix(
     -------
     DataFrame
         Columns ``id`` bigint, ``features`` array<float> and ``label`` int (absent if `label` is None), without nulls.
+        ``id`` depends on the file's path below `path` and on the offset of the line in the uncompressed text, and on
+        nothing else. (If Spark reads a file of more than 64 MiB, a byte order mark is not counted.)
         ``id`` is computed from the file's path below `path` and from the line's offset in the file. It does not depend
         on where the folder is or how the files are divided among tasks. Copies of a row have different ids. In a
         compressed file, the offset is that in its text.
@@ -130,7 +136,10 @@ def read_text_matrix(
     engine = engine_of(spark)
     # On a cluster, executors may still join.
     chunk = LOCAL_CHUNK_BYTES if engine.is_local else CHUNK_BYTES
-    matrix, count = plan_parts(path, label, sep, scale, header, max(1, engine.slots), chunk)
+    try:
+        matrix, count = plan_parts(path, label, sep, scale, header, max(1, engine.slots), chunk)
+    except (Unreachable, FileNotFoundError) as why:
+        return _read_through_spark(spark, path, check_arguments(label, sep, scale, header), header, why)
     # Spark estimates the frame's size from the number of rows in the range. With one row per part, it would find any
     # text small enough to broadcast in a join. So the range has many rows per part, and the filter keeps the first.
     packed = sum(file.stop for part in matrix.packed for file in part)
@@ -149,6 +158,43 @@ def schema_of(label: str | None) -> StructType:
     return schema if label is None else schema.add("label", IntegerType(), False)
 
 
+def _read_through_spark(
+    spark: SparkSession, path: str | os.PathLike[str], layout: Layout, header: bool, why: OSError
+) -> DataFrame:
+    """The rows of files that pyarrow cannot open, or that are not on this disk, which is the reason `why`."""
+    root, missing = os.fsdecode(path), isinstance(why, FileNotFoundError)
+    if missing and (URI.match(_root(path)) or not (URI.match(root) or os.path.isabs(root))):
+        raise why
+    try:
+        files = through_spark.list_files(spark, root)
+    except OSError as error:
+        raise OSError(f"{root} cannot be opened by pyarrow ({why}); {error}") from None
+    if files is None:
+        raise why if missing else _nothing_at(root)
+    check_names(root, [span.name for span in files.values()])
+    heads = through_spark.first_lines_of_files(spark, root, files)
+    layout, names = check_first_lines(root, heads, layout, header)
+    if not missing and "Unrecognized filesystem" not in str(why):
+        warnings.warn(f"Spark reads {root}, one task per file, as pyarrow cannot open it ({why}).", stacklevel=3)
+    matrix = Matrix(root, [], [], layout, names, 0, READ_BYTES, BLOCK_BYTES)
+    read = functools.partial(read_forwarded, files=files, matrix=matrix)
+    return through_spark.bytes_of_files(spark, root, files).mapInArrow(read, schema_of(layout.label))
+
+
+def check_arguments(label: str | None, sep: str, scale: float, header: bool) -> Layout:
+    """What the arguments of `read_text_matrix` say about lines, without the number of columns."""
+    if label not in ("last", "first", None):
+        raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
+    sep = "\t" if sep == r"\t" else sep  # as a shell passes it on, and as Spark's own readers take it
+    if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n\"-]", sep):
+        raise ValueError(f"sep must be text without letters, digits, quotes, '_+-.' or line ends, not {sep!r}.")
+    if not isinstance(scale, Real) or not _SMALLEST <= abs(scale) <= _LARGEST:
+        raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
+    if not isinstance(header, bool):
+        raise ValueError(f"header must be True or False, not {header!r}.")
+    return Layout(0, sep, label, float(scale))
+
+
 def plan_parts(
     path: str | os.PathLike[str], label: str | None, sep: str, scale: float, header: bool, slots: int, chunk: int
 ) -> tuple[Matrix, int]:
@@ -163,18 +209,10 @@ def plan_parts(
     chunk : int
         Bytes of text per part, at most.
     """
-    if label not in ("last", "first", None):
-        raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
-    sep = "\t" if sep == r"\t" else sep  # as a shell passes it on, and as Spark's own readers take it
-    if not isinstance(sep, str) or not sep or re.search(r"[\w+.\r\n\"-]", sep):
-        raise ValueError(f"sep must be text without letters, digits, quotes, '_+-.' or line ends, not {sep!r}.")
-    if not isinstance(scale, Real) or not _SMALLEST <= abs(scale) <= _LARGEST:
-        raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
-    if not isinstance(header, bool):
-        raise ValueError(f"header must be True or False, not {header!r}.")
+    layout = check_arguments(label, sep, scale, header)
     root = _root(path)
     files = _list_files(root)
-    layout, names = _check_first_lines(root, files, Layout(0, sep, label, float(scale)), header)
+    layout, names = check_first_lines(root, _first_lines_of_files(root, files), layout, header)
     packed = packed_parts([file for file in files if codec_of(file.name)], slots, chunk)
     plain = [file for file in files if not codec_of(file.name)]
     total = sum(file.stop for file in plain)
@@ -207,57 +245,26 @@ def _list_files(root: str) -> list[Span]:
         else:
             infos, above = [info], len(info.path) - len(info.base_name)
     except (OSError, pa.ArrowException) as error:
+        if URI.match(root):
+            raise Unreachable(one_line(error)) from None
         raise OSError(f"{root} cannot be listed ({one_line(error)}); make it readable, or copy the files.") from None
     if info.type == pafs.FileType.NotFound:
-        pattern = "; patterns such as * are not expanded" if set("*?[") & set(root) else ""
-        raise FileNotFoundError(
-            f"Nothing is at {root}{pattern}; give the path of a text matrix or of a folder of them."
-        )
+        raise _nothing_at(root)
     files = [Span(f.path[above:], f.path, 0, f.size) for f in infos if f.type == pafs.FileType.File and f.size]
-    for name in sorted(file.name for file in files):
-        if why := unreadable_by_name(name):
-            raise ValueError(f"{name} in {root} {why}.")
-    texts: dict[str, str] = {}
-    for name in sorted(file.name for file in files):
-        text = name.rpartition(".")[0] if codec_of(name) else name
-        if (other := texts.setdefault(text, name)) != name:
-            raise ValueError(f"{other} and {name} are both in {root}, so rows may be read twice; keep one of them.")
+    check_names(root, [file.name for file in files])
     return sorted(files, key=lambda f: f.name)
 
 
-def _check_first_lines(root: str, files: list[Span], layout: Layout, header: bool) -> tuple[Layout, bytes | None]:
-    """The layout with its number of columns, from the first row, and the header.
+def _nothing_at(root: str) -> FileNotFoundError:
+    pattern = "; patterns such as * are not expanded" if set("*?[{") & set(root) else ""
+    return FileNotFoundError(f"Nothing is at {root}{pattern}; give the path of a text matrix or of a folder of them.")
 
-    Raises
-    ------
-    ValueError
-        There is no row, the first one is malformed, or the header does not fit the arguments.
-    """
-    filesystem, first, row = filesystem_of(root)[0], None, None
+
+def _first_lines_of_files(root: str, files: list[Span]) -> Iterator[tuple[str, Iterator[bytes]]]:
+    filesystem = filesystem_of(root)[0]
     for file in files:
         with open_text(file, filesystem) as handle:
-            lines = (line for _, line in first_lines(handle))
-            names = next(lines, None) if header else None
-            first = first or names
-            row, following = next(lines, None), next(lines, None)
-        if row is not None:
-            break
-    else:
-        raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
-    layout = layout._replace(columns=len(cells_of(row, layout.sep)))
-    if what := foreign(first or row):
-        raise ValueError(f"{file.name} in {root} {what}.")
-    if fault := line_fault(row, layout):
-        if arguments := [] if header else arguments_for(row, following, layout.sep):
-            raise ValueError(f"{file.name}, first row: {fault}; set {', '.join(arguments)}, or fix or remove the line.")
-        raise ValueError(
-            f"{file.name}, first row: {fault}; fix or remove the line, or set sep, label and header to match it."
-        )
-    if first and (fault := header_fault(first, layout)):
-        raise ValueError(f"{file.name}: {fault}.")
-    if doubt := header_doubt(first or row, layout, header):
-        warnings.warn(f"The first line of {file.name} {doubt}.", stacklevel=4)
-    return layout, first.strip() if first else None
+            yield file.name, (line for _, line in first_lines(handle))
 
 
 def packed_parts(files: list[Span], slots: int, chunk: int) -> list[list[Span]]:

@@ -1,5 +1,7 @@
 """Text matrices on disk, and their rows as comparable values."""
 
+import bz2
+import gzip
 import os
 from contextlib import contextmanager
 
@@ -9,11 +11,19 @@ import pyarrow as pa
 from spark_cnn_ensemble.text import reader
 from spark_cnn_ensemble.text.files import read_parts
 
+PACK = {"gz": gzip.compress, "bz2": bz2.compress, "zst": lambda text: pa.compress(text, "zstd", asbytes=True)}
+
 
 def write_file(folder, name, text):
     """Write a text file with exactly these line ends, and its folders."""
     (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(text.encode())
+
+
+def write_packed(folder, name, text):
+    """Write a compressed file; the end of its name says how."""
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(PACK[name.rpartition(".")[2].lower()](text))
 
 
 def write_malformed(folder, line):

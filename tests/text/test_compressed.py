@@ -9,23 +9,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
-from support.text_matrices import read_here, rows_here, rows_of, write_file
+from support.text_matrices import PACK, read_here, rows_here, rows_of, write_file, write_packed
 
-from spark_cnn_ensemble.text.compressed import Uncompressed
+from spark_cnn_ensemble.text.compressed import ForwardText
 from spark_cnn_ensemble.text.files import Span, read_parts
 from spark_cnn_ensemble.text.reader import packed_parts, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 from spark_cnn_ensemble.worker.refusal import Refusal
 
-PACK = {"gz": gzip.compress, "bz2": bz2.compress, "zst": lambda text: pa.compress(text, "zstd", asbytes=True)}
 CODECS = {"gz": "gzip", "bz2": "bz2", "zst": "zstd"}
 TEXT = "".join(f"{i} {i * i} {i % 10}\n" for i in range(5000)).encode()
-
-
-def write_packed(folder, name, text):
-    """Write a compressed file; the end of its name says how."""
-    (folder / name).parent.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(PACK[name.rpartition(".")[2].lower()](text))
 
 
 @pytest.mark.parametrize("pieces", [None, "small_pieces"], ids=["one piece", "small pieces"])
@@ -186,13 +179,18 @@ def test_a_file_next_to_its_compressed_copy_is_refused(tmp_path, other):
 # The stream
 
 
-def test_a_stream_goes_back_as_far_as_its_last_read_began():
+def test_a_stream_goes_back_to_where_its_last_seek_went():
     text = bytes(range(256)) * 100
-    stream = Uncompressed(pa.BufferReader(gzip.compress(text)), "gzip", "a.gz")
+    stream = ForwardText(pa.BufferReader(gzip.compress(text)), "gzip", "a.gz")
     plain = io.BytesIO(text)
     for offset, size in [(0, 100), (40, 10), (45, 300), (50, 5), (50, 5000), (5050, 0), (5050, 10), (5055, 30_000)]:
         stream.seek(offset)
         plain.seek(offset)
         assert stream.read(size) == plain.read(size)
-    with pytest.raises(ValueError, match="not in the last read"):
+        assert stream.read(7) == plain.read(7)
+        stream.seek(offset)
+        plain.seek(offset)
+        assert stream.read(size + 20) == plain.read(size + 20)
+    assert stream.head == text[:64] and stream.lines_before(5155) == text[:5155].count(b"\n")
+    with pytest.raises(ValueError, match="not in the text that is kept"):
         stream.seek(0)

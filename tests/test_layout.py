@@ -212,6 +212,7 @@ ALLOWED = {
         "engine.shared_weights",
         "fit.checkpoint",
         "progress",
+        "worker.bag",
         "worker.refusal",
         "worker.training",
         "worker.training_plan",

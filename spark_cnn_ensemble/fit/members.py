@@ -19,6 +19,7 @@ from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.shared_weights import collect_weights
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
+from spark_cnn_ensemble.worker.bag import empty_bag
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
@@ -104,6 +105,8 @@ def training(
     with _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained, refusing_in_python():
         if missing:
             reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
+            if not reported:  # Spark 3.5 starts no task where there are no rows at all
+                raise ValueError(empty_bag(missing[0]))
             for row in reported:
                 reports[row["plan"]][row["member"]] = json.loads(row["report"])
             for index, of_plan in enumerate(reports):

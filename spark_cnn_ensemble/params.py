@@ -525,6 +525,10 @@ class _CNNEnsembleParams(
         for name in [name for name, value in kwargs.items() if value is None]:
             self.clear(self.getParam(name))
             del kwargs[name]
+        for name, value in kwargs.items():
+            # Spark 3.5 fails here for want of names that numpy 2 has removed.
+            if self.getParam(name).typeConverter is TypeConverters.toString and not isinstance(value, str):
+                raise TypeError(f'Invalid param value given for param "{name}". Could not convert {value!r} to string.')
         return super()._set(**kwargs)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from pyspark.ml.functions import array_to_vector
 from pyspark.ml.linalg import Vectors, VectorUDT
 from pyspark.ml.tuning import CrossValidator, ParamGridBuilder, TrainValidationSplit
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, DoubleType, StructField, StructType
+from pyspark.sql.types import DoubleType, StructField, StructType
 from support.classifiers import small
 from support.digits import first_digits
 from support.instances import assert_same, param_values, round_trip
@@ -352,8 +352,9 @@ def test_09_forms_of_features_give_the_same_votes_and_members(
 ):
     (x, y), _ = digits
     convert, kind = FORMS[form]
-    schema = DataType.fromDDL("id bigint, label int")
-    schema.add("features", DataType.fromDDL(kind) if isinstance(kind, str) else kind)
+    if isinstance(kind, str):
+        kind = spark.createDataFrame([], f"features {kind}").schema["features"].dataType
+    schema = StructType().add("id", "long").add("label", "integer").add("features", kind)
     cells = x[:200].reshape(-1, 64)
     rows = [(index, int(label), convert(cell)) for index, (cell, label) in enumerate(zip(cells, y[:200], strict=True))]
     converted = spark.createDataFrame(rows, schema).cache()

@@ -236,6 +236,7 @@ ALLOWED = {
         "engine.shared_weights",
         "fit.checkpoint",
         "progress",
+        "worker.bag",
         "worker.refusal",
         "worker.training",
         "worker.training_plan",

@@ -20,6 +20,7 @@ from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.shared_weights import collect_parts, join_parts
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
+from spark_cnn_ensemble.worker.bag import empty_bag
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
@@ -106,7 +107,7 @@ def training(
     # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
     with refusing_in_python(), _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained:
         if missing:
-            _collect(trained, missing, reports, weights)
+            _collect(trained, missing, num_members, reports, weights)
         lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
         if lost:
             raise RuntimeError(f"Members {lost} were not trained, although their tasks ended; fit again.")
@@ -120,7 +121,11 @@ def training(
 
 
 def _collect(
-    trained: DataFrame, members: list[int], reports: list[dict[int, dict[str, Any]]], weights: list[dict[int, bytes]]
+    trained: DataFrame,
+    members: list[int],
+    num_members: int,
+    reports: list[dict[int, dict[str, Any]]],
+    weights: list[dict[int, bytes]],
 ) -> None:
     """Add the reports and weights of trained members, by plan.
 
@@ -128,17 +133,19 @@ def _collect(
     them again; so each report is taken from the rows that bring the weights.
     """
     reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
-    first = {(row["plan"], row["member"]): json.loads(row["report"]) for row in reported}
+    if not reported:  # Spark 3.5 starts no task where there are no rows at all
+        raise ValueError(empty_bag(members[0]))
+    # The members of all plans are collected together, by a number for each.
+    first = {row["plan"] * num_members + row["member"]: json.loads(row["report"]) for row in reported}
+    numbered = trained.withColumn("member", F.col("plan") * num_members + F.col("member"))
     again = set()
-    for index in range(len(reports)):
-        sizes = {member: first[index, member]["size"] for member in members if (index, member) in first}
-        for member, rows in collect_parts(trained.where(F.col("plan") == index), sizes, "report"):
-            report, weights[index][member] = _received(member, rows)
-            before = first[index, member]
-            if report["seconds"] != before["seconds"]:  # of another training
-                again.add(member)
-                report["retries"] += 1 + before["retries"]
-            reports[index][member] = report
+    for number, rows in collect_parts(numbered, {number: first[number]["size"] for number in sorted(first)}, "report"):
+        index, member = divmod(number, num_members)
+        report, weights[index][member] = _received(member, rows)
+        if report["seconds"] != first[number]["seconds"]:  # of another training
+            again.add(member)
+            report["retries"] += 1 + first[number]["retries"]
+        reports[index][member] = report
     if again:
         warnings.warn(
             f"Members {sorted(again)} were trained again, because the executors that kept their weights were lost "

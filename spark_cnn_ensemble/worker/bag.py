@@ -181,10 +181,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
             f"row because column '{rules.pixels.column}' {first_fault}; fix the rows, or the params that describe them."
         )
     if not trains.any():
-        raise Refusal(
-            f"Member {member} has no rows to train on: its bag is empty; set fewer members (numMembers), a larger "
-            "subsamplingRate, or give more rows."
-        )
+        raise Refusal(empty_bag(member))
     # Training rows first, then validation rows, then guests, each sorted by key.
     role = np.where(trains, 0, np.where(validates, 1, 2))
     order = np.lexsort((rows["content_key"].to_numpy(), rows["row_key"].to_numpy(), role))
@@ -206,6 +203,14 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
     validation = _cut(everything, slice(num_training, num_training + num_validating))
     sample = _draw_sample(rows, everything, num_training, rules)
     return Bag(member, training, validation, skipped, fingerprint, sample, store.spilled)
+
+
+def empty_bag(member: int) -> str:
+    """The sentence that refuses a bag without rows."""
+    return (
+        f"Member {member} has no rows to train on: its bag is empty; set fewer members (numMembers), a larger "
+        "subsamplingRate, or give more rows."
+    )
 
 
 def _cut(examples: Examples, span: slice) -> Examples:

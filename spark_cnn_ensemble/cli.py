@@ -122,7 +122,7 @@ def _text(error: Exception) -> str:
 
 
 def _session(options: argparse.Namespace) -> SparkSession:
-    return start_session(_PROGRAM, options.master, options.debug)
+    return start_session(_PROGRAM, options.master, options.remote, options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -140,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Compare one CNN on one core with an ensemble on all cores, on MNIST.",
     )
     _add_session(demo)
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, remote=None)
 
     train = commands.add_parser(
         "train",
@@ -211,7 +211,12 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--scale", type=float, default=1.0, help="text, csv: factor for the features (default: %(default)s)"
     )
-    _add_session(command)
+    _add_session(command).add_argument(
+        "--remote",
+        metavar="URL",
+        help="Spark Connect server, such as sc://HOST:15002 or sc://HOST:443/;token=TOKEN; it reads and writes every "
+        "PATH, and this machine every FILE",
+    )
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
@@ -224,11 +229,14 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_session(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+def _add_session(command: argparse.ArgumentParser) -> Any:
+    """Add the options of the session; returns the group of those that exclude each other."""
+    command.add_argument("--debug", action="store_true", help="show Spark's log, and where an error happened")
+    place = command.add_mutually_exclusive_group()
+    place.add_argument(
         "--master", metavar="URL", help="Spark master (default: that of spark-submit, else all cores of this machine)"
     )
-    command.add_argument("--debug", action="store_true", help="show Spark's log, and where an error happened")
+    return place
 
 
 # By type: the placeholder in the help, what a value must be, and how its text is read.

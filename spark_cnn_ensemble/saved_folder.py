@@ -129,12 +129,16 @@ class SavedFolder:
             self._files.delete(self._path)
 
     def _clean(self, save: str) -> None:
-        """Delete older generations than that of `save`, and members of saves that ended without a commit."""
+        """Delete older generations than that of `save`, and members of saves that ended without a commit.
+
+        A save that came second to a number will commit the same members under the next one, so it stays.
+        """
         generations = self._generations()
-        place = [one.get("save") for one, _ in generations].index(save) + 1
-        kept = {_folder(one) for one, _ in generations[:place]}
-        replaced = {_folder(one) for one, _ in generations[place:]} - kept
-        for _, entry in generations[place:]:
+        number = next(self._number(one) for one, _ in generations if one.get("save") == save)
+        older = [(one, entry) for one, entry in generations if self._number(one) < number]
+        kept = {_folder(one) for one, _ in generations if self._number(one) >= number}
+        replaced = {_folder(one) for one, _ in older} - kept
+        for _, entry in older:
             self._files.delete(entry.path)
         for entry in self._files.matches(f"{self._path}/members/*"):
             found = _FOLDER_OF_SAVE.search(entry.path)

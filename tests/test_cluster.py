@@ -5,6 +5,7 @@ zip. One job is submitted by spark-submit, as users do; everything else runs in 
 """
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.drivers import (
     finished_files,
     fit,
     members_and_votes,
+    python_workers,
     training_worker,
     wait_until,
 )
@@ -149,6 +151,24 @@ def test_an_executor_that_is_killed_is_replaced_and_the_checkpoint_is_on_hadoops
     assert members_and_votes(again) == local
 
 
+@pytest.mark.parametrize("kept_by", ["the executors", "the checkpoint"])
+def test_an_executor_that_is_killed_before_the_driver_has_the_weights(train, cluster, remote, tmp_path, kept_by):
+    with_checkpoint = {"checkpointDir": (tmp_path / "checkpoint").as_uri()} if kept_by == "the checkpoint" else {}
+    remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, **{ {**QUICK, **with_checkpoint}!r})")
+    wait_until((tmp_path / "trained").exists)
+    (worker, *_) = python_workers(cluster.workers[0])
+    os.kill(executor_of(worker, cluster.workers), signal.SIGKILL)
+    (tmp_path / "go").touch()
+    answer = remote.answer()
+    assert members_and_votes(answer) == members_and_votes(fit(train, **QUICK))
+    if with_checkpoint:
+        assert not answer["warnings"]
+        return
+    (warning,) = answer["warnings"]
+    again = re.match(r"Members \[([\d, ]+)\] were trained again, because the executors that kept", warning)
+    assert all(answer["retries"][int(member)] for member in again[1].split(", "))
+
+
 def test_a_worker_that_hangs_is_overtaken_by_a_second_copy_of_its_task(cluster, remote, local):
     folder = cluster.folder / "speculative"
     remote.start_fit(**LONGER, checkpointDir=folder.as_uri())
@@ -167,3 +187,8 @@ def test_more_members_than_rows_are_refused_in_a_sentence(remote):
     sentence = remote.ask("refusal_of_fit(rows.where('id < 3'), numMembers=8)")
     assert sentence.startswith("Member ") and "\n" not in sentence
     assert "has no rows to train on: its bag is empty; set fewer members (numMembers)" in sentence
+
+
+def test_a_job_that_kills_its_executors_fails_in_a_sentence(remote):
+    sentence = remote.ask("failure_of_lost_executors(spark)")
+    assert sentence.startswith("A process of Spark's was killed or crashed, mostly because memory ran out; ")

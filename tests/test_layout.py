@@ -212,6 +212,7 @@ ALLOWED = {
         "worker.refusal",
         "worker.training",
         "worker.training_plan",
+        "worker.weights",
     },
     "estimator": {
         "declared",

@@ -38,7 +38,9 @@ class ConnectFiles(Files):
         return [Entry(path, modified) for path, modified in found] or [Entry(pattern, math.inf)]
 
     def _binary_files(self, path: str) -> DataFrame:
-        return self._spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+        # Another client may delete a file between the listing and the job.
+        options = {"recursiveFileLookup": "true", "ignoreMissingFiles": "true"}
+        return self._spark.read.format("binaryFile").options(**options).load(path)
 
     def check_writable(self, path: str) -> None:
         # Makes the folders above `path`, which stay.
@@ -54,9 +56,16 @@ class ConnectFiles(Files):
             return True
 
     def delete(self, path: str) -> None:
-        # Spark's own writers delete in this way, before they overwrite.
-        with in_a_sentence():
-            RemoteMLWriter.handleOverwrite(path, True)
+        # Spark's own writers delete in this way, before they overwrite. It asks for the session of the thread, and the
+        # threads of a user have none.
+        threads = type(self._spark)._active_session  # type: ignore[attr-defined]
+        before = getattr(threads, "session", None)
+        threads.session = self._spark
+        try:
+            with in_a_sentence():
+                RemoteMLWriter.handleOverwrite(path, True)
+        finally:
+            threads.session = before
 
     def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
         # A server cannot rename. Of two copies that are written one after the other, one is always whole.

@@ -196,6 +196,23 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
             lambda m: f"The input has '{shortened(m[1])}' where a number was expected; check the path and the format.",
         ),
         (r"TABLE_OR_VIEW_NOT_FOUND\] The table or view `(.+?)`", lambda m: f"There is no table or view {m[1]}."),
+        # ---- Spark Connect
+        (
+            r"PACKAGE_NOT_INSTALLED\] (grpc\S*|googleapis\S*|zstandard|protobuf)",
+            lambda m: (
+                f"Spark Connect needs the package {m[1]}, which is not installed; pip install "
+                "'spark-cnn-ensemble[connect]' brings all that it needs."
+            ),
+        ),
+        (
+            r"UNAUTHENTICATED|authentication token",
+            "The Spark Connect server refuses the token; check token= in the URL.",
+        ),
+        (
+            r"INVALID_HANDLE\.SESSION_|NO_ACTIVE_(?:OR_DEFAULT_)?SESSION",
+            "The Spark Connect session has ended: the server was restarted, or the session expired; call spark.stop(), "
+            "get a new session by SparkSession.builder.remote(URL).getOrCreate(), and read the rows again.",
+        ),
         # ---- the session and its processes
         (
             r"Master must either be|Could not parse Master URL|Invalid master URL|Invalid Spark URL",

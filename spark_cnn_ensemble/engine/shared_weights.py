@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.worker.weights import PARTS_SCHEMA, WeightsOf, member_parts
+from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, WeightsOf, member_parts
 
 GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB holds several groups
 
@@ -21,8 +21,8 @@ GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB 
 SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
 
 
-def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, bytes]:
-    """Collect members' weights on the driver, in jobs of about `GROUP_BYTES`.
+def collect_parts(parts: DataFrame, sizes: Mapping[int, int], *more: str) -> Iterator[tuple[int, list[Row]]]:
+    """Collect the parts of members' weights on the driver, in jobs of about `GROUP_BYTES`.
 
     Parameters
     ----------
@@ -30,23 +30,48 @@ def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, byt
         Columns member, part, bytes; cached or on disk, since it is read once per group.
     sizes : mapping of int to int
         Size of each member's weights in bytes.
+    *more : str
+        Further columns to collect.
 
-    Returns
-    -------
-    dict of int to bytes
-        By member; empty bytes if the member has no rows.
+    Yields
+    ------
+    member : int
+    rows : list of Row
+        The member's parts in order; empty if the member has no rows.
     """
-    weights = dict.fromkeys(sizes, b"")
+    step = GROUP_BYTES // PART_BYTES  # parts of a member that is larger than a group
+    for group in _groups(sizes):
+        rows: dict[int, list[Row]] = {member: [] for member in group}
+        for first in range(0, -(-max(sizes[member] for member in group) // PART_BYTES) or 1, step):
+            chosen = parts.where(F.col("part").between(first, first + step - 1) & F.col("member").isin(group))
+            for row in chosen.select("member", "part", "bytes", *more).collect():
+                rows[row["member"]].append(row)
+        for member in group:
+            yield member, sorted(rows.pop(member), key=lambda row: row["part"])
+
+
+def _groups(sizes: Mapping[int, int]) -> Iterator[list[int]]:
+    """The members in groups of at most `GROUP_BYTES`, but of at least one member."""
     group: list[int] = []
-    left = list(sizes)
-    while left:
-        group.append(left.pop(0))
-        if not left or sum(sizes[member] for member in [*group, left[0]]) > GROUP_BYTES:
-            rows = parts.where(F.col("part").isNotNull() & F.col("member").isin(group))
-            for row in sorted(rows.select("member", "part", "bytes").collect(), key=lambda row: row["part"]):
-                weights[row["member"]] += bytes(row["bytes"])
-            group = []
-    return weights
+    held = 0
+    for member, size in sizes.items():
+        if group and held + size > GROUP_BYTES:
+            yield group
+            group, held = [], 0
+        group.append(member)
+        held += size
+    if group:
+        yield group
+
+
+def join_parts(rows: Iterable[Row]) -> bytes:
+    """A member's packed weights from its parts in order."""
+    return b"".join(row["bytes"] for row in rows)
+
+
+def collect_weights(parts: DataFrame, sizes: Mapping[int, int]) -> dict[int, bytes]:
+    """Members' packed weights, collected by `collect_parts`; empty bytes if a member has no rows."""
+    return {member: join_parts(rows) for member, rows in collect_parts(parts, sizes)}
 
 
 class SharedWeights:

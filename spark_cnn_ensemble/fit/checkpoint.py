@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,18 @@ from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
 from spark_cnn_ensemble.worker.weights import digest
 
 FORMAT_VERSION = 1
+
+# Hadoop's committer for files, whose version 2 moves a task's file into place when the task ends. Committers for object
+# stores (S3A's, the manifest committer), which a session may have set, show all files when the job ends.
+_AS_TASKS_END = {
+    "mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "mapreduce.outputcommitter.factory.class": "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitterFactory",
+    "spark.sql.parquet.output.committer.class": "org.apache.parquet.hadoop.ParquetOutputCommitter",
+}
+_PROTOCOL = "spark.sql.sources.commitProtocolClass"
+_SPARKS_PROTOCOL = "org.apache.spark.sql.execution.datasources.SQLHadoopMapReduceCommitProtocol"
+# Those that take the committer above.
+_PROTOCOLS = (_SPARKS_PROTOCOL, "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol")
 
 
 @dataclass(frozen=True)
@@ -164,9 +177,15 @@ class Checkpoint:
 
     def write(self, trained: DataFrame) -> None:
         """Train the members; the file of each is in the folder as soon as its task ends."""
-        # Hadoop's committer moves a task's file into place when the task ends (version 2) or with the job (version 1).
-        writer = trained.write.option("mapreduce.fileoutputcommitter.algorithm.version", "2")
-        writer.options(**SMALL_ROW_GROUPS).parquet(f"{self._path}/attempt={self._attempt}")
+        protocol = self._spark.conf.get(_PROTOCOL, _SPARKS_PROTOCOL)
+        if protocol not in _PROTOCOLS:
+            warnings.warn(
+                f"{_PROTOCOL} is {protocol}, with which members may appear in checkpointDir only once all are trained, "
+                f"so that a fit that fails keeps none; set it to {_SPARKS_PROTOCOL}.",
+                stacklevel=2,
+            )
+        writer = trained.write.options(**_AS_TASKS_END).options(**SMALL_ROW_GROUPS)
+        writer.parquet(f"{self._path}/attempt={self._attempt}")
 
     def discard(self) -> None:
         """Delete what this attempt wrote, and the identity of the fit unless other attempts need it."""

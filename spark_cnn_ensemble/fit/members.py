@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.engine.shared_weights import collect_weights
+from spark_cnn_ensemble.engine.shared_weights import collect_parts, join_parts
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
+from spark_cnn_ensemble.worker.weights import digest
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def training(
     ValueError
         A row or a bag cannot be used, or the checkpoint belongs to other rows.
     RuntimeError
-        Members are missing although their tasks ended.
+        Members are missing although their tasks ended, or weights were damaged on their way to the driver.
     """
     with refusing_in_python():
         finished = {} if checkpoint is None else checkpoint.finished()
@@ -104,12 +106,7 @@ def training(
     # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
     with refusing_in_python(), _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained:
         if missing:
-            reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
-            for row in reported:
-                reports[row["plan"]][row["member"]] = json.loads(row["report"])
-            for index, of_plan in enumerate(reports):
-                sizes = {member: of_plan[member]["size"] for member in missing if member in of_plan}
-                weights[index].update(collect_weights(trained.where(F.col("plan") == index), sizes))
+            _collect(trained, missing, reports, weights)
         lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
         if lost:
             raise RuntimeError(f"Members {lost} were not trained, although their tasks ended; fit again.")
@@ -120,6 +117,43 @@ def training(
         sample = rows.where(F.col("part").isNull()).select("row_key", "ticket", "label", "bytes")
         resumed = tuple(sorted(finished))
         yield [Trained(*members, resumed, sample) for members in zip(reports, weights, strict=True)]
+
+
+def _collect(
+    trained: DataFrame, members: list[int], reports: list[dict[int, dict[str, Any]]], weights: list[dict[int, bytes]]
+) -> None:
+    """Add the reports and weights of trained members, by plan.
+
+    The first job trains. If an executor that keeps members is lost before the driver has their weights, Spark trains
+    them again; so each report is taken from the rows that bring the weights.
+    """
+    reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
+    first = {(row["plan"], row["member"]): json.loads(row["report"]) for row in reported}
+    again = set()
+    for index in range(len(reports)):
+        sizes = {member: first[index, member]["size"] for member in members if (index, member) in first}
+        for member, rows in collect_parts(trained.where(F.col("plan") == index), sizes, "report"):
+            report, weights[index][member] = _received(member, rows)
+            before = first[index, member]
+            if report["seconds"] != before["seconds"]:  # of another training
+                again.add(member)
+                report["retries"] += 1 + before["retries"]
+            reports[index][member] = report
+    if again:
+        warnings.warn(
+            f"Members {sorted(again)} were trained again, because the executors that kept their weights were lost "
+            "before the driver had them; with checkpointDir, finished members are kept on its filesystem.",
+            stacklevel=2,
+        )
+
+
+def _received(member: int, rows: list[Row]) -> tuple[dict[str, Any], bytes]:
+    """A member's report and its weights, which match the SHA-256 in the report."""
+    data = join_parts(rows)
+    report = json.loads(rows[0]["report"]) if rows and rows[0]["report"] is not None else {}
+    if report.get("sha256") != digest(data):
+        raise RuntimeError(f"The weights of member {member} were damaged on their way to the driver; fit again.")
+    return report, data
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import time
+import warnings
 
+import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 from support.classifiers import small
@@ -67,6 +70,54 @@ def test_a_member_with_a_whole_report_is_finished(read):
 @pytest.mark.parametrize("member", DAMAGED, ids=NAMES)
 def test_a_member_is_not_finished_if_its_report_is(read, member):
     assert member not in read
+
+
+@pytest.fixture
+def member_0_alone(spark, tmp_path):
+    """A job whose first task gives member 0, and whose second fails once the file of the first is in place."""
+    row = [0, 0, 0, weights(0), json.dumps(report(0)), None, None, None]
+    columns = [column.split()[0] for column in TRAINED_SCHEMA.split(", ")]
+    deadline = time.monotonic() + 60
+
+    def train(frames):
+        for frame in frames:
+            if frame["id"][0]:
+                while not list(tmp_path.glob("attempt=*/part-*.parquet")) and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                raise RuntimeError("member 1 is lost")
+            yield pd.DataFrame([row], columns=columns)
+
+    return spark.range(0, 2, 1, 2).mapInPandas(train, TRAINED_SCHEMA)
+
+
+PROTOCOL = "spark.sql.sources.commitProtocolClass"
+SESSIONS = {
+    "as it comes": {},
+    "with version 1 of the committer": {"mapreduce.fileoutputcommitter.algorithm.version": "1"},
+    "with another committer": {
+        "mapreduce.outputcommitter.factory.class": "org.example.NoFactory",
+        "spark.sql.parquet.output.committer.class": "org.apache.hadoop.mapreduce.lib.output.BindingPathOutputCommitter",
+    },
+    "with another protocol": {PROTOCOL: "org.apache.spark.internal.io.HadoopMapReduceCommitProtocol"},
+}
+
+
+@pytest.mark.parametrize("session", SESSIONS)
+def test_a_member_is_kept_as_soon_as_its_task_ends_in_a_session(spark, member_0_alone, tmp_path, session):
+    settings = SESSIONS[session]
+    for name, value in settings.items():
+        spark.conf.set(name, value)
+    try:
+        checkpoint = Checkpoint(spark, str(tmp_path), IDENTITY)
+        with warnings.catch_warnings(record=True) as caught, pytest.raises(Exception, match="member 1 is lost"):
+            warnings.simplefilter("always", UserWarning)
+            checkpoint.write(member_0_alone)
+    finally:
+        for name in settings:
+            spark.conf.unset(name)
+    assert list(checkpoint.finished()) == [0]
+    said = [str(one.message) for one in caught if PROTOCOL in str(one.message)]
+    assert len(said) == (PROTOCOL in settings)  # another protocol need not take the committer that is asked for
 
 
 def test_a_new_folder_has_no_finished_members(spark, tmp_path):

@@ -1,16 +1,23 @@
 """Spark drivers in processes of their own, their Python workers, and the outcome of a fit as plain values."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import warnings
 from pathlib import Path
+
+from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.cli import main
+from spark_cnn_ensemble.engine.failures import failure
+from spark_cnn_ensemble.fit import members
 from support.classifiers import small
 from support.members import digests
 
@@ -120,6 +127,11 @@ def command_line(*arguments):
     return main(list(arguments))
 
 
+def scored(model, rows):
+    """The predictions of a model, in the order of the ids."""
+    return [row.prediction for row in model.transform(rows).orderBy("id").select("prediction").collect()]
+
+
 def count_scored(rows, **params):
     """The number of rows that a model of `small(**params)` gives a prediction."""
     return small(**params).fit(rows).transform(rows).where("prediction IS NOT NULL").count()
@@ -133,11 +145,97 @@ def refusal_of_fit(rows, **params):
         return str(error)
 
 
+def fit_in_two_steps(rows, folder, **params):
+    """The outcome of a fit that waits, once its members are trained, until a file `go` is in a folder; also warnings.
+
+    Meanwhile there is a file `trained` in the folder.
+    """
+    collect_parts = members.collect_parts
+
+    def collect_later(*arguments):
+        Path(folder, "trained").touch()
+        wait_until(Path(folder, "go").exists)
+        return collect_parts(*arguments)
+
+    members.collect_parts = collect_later
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            done = fit(rows, **params)
+    finally:
+        members.collect_parts = collect_parts
+    return {**done, "warnings": [str(one.message) for one in caught]}
+
+
+def error_of(call):
+    """The error that a call raises, as text."""
+    try:
+        call()
+    except Exception as error:
+        return str(error)
+
+
+def new_session(url):
+    """A session of a Connect server in place of one that has ended."""
+    return SparkSession.builder.remote(url).getOrCreate()
+
+
+def save_and_load_at_once(model, path, saves):
+    """Two threads overwrite a model by 1 or 2 of its members while a third loads it; the errors and the sizes loaded."""
+    errors, sizes, savers = [], [], []
+
+    def run(work):
+        try:
+            work()
+        except Exception as error:
+            errors.append(repr(error))
+
+    def save(size):
+        for _ in range(saves):
+            model.subset(range(size)).write().overwrite().save(path)
+
+    def load():
+        while any(saver.is_alive() for saver in savers):
+            sizes.append(CNNEnsembleClassificationModel.load(path).getNumMembers())
+
+    savers += [threading.Thread(target=run, args=[lambda size=size: save(size)]) for size in (1, 2)]
+    loader = threading.Thread(target=run, args=[load])
+    for thread in (*savers, loader):
+        thread.start()
+    for thread in (*savers, loader):
+        thread.join()
+    return errors, sizes
+
+
+def save_first(model, folder):
+    """Save a model to one new path after the other until the process is killed."""
+    for number in itertools.count():
+        model.save(f"{folder}/{number}")
+
+
 def save_repeatedly(path):
     """Save a model over itself until the process is killed."""
     model = CNNEnsembleClassificationModel.load(path)
     while True:
         model.write().overwrite().save(path)
+
+
+def failure_of_lost_executors(spark):
+    """The sentence for a job whose task kills its executor each time."""
+
+    def kill(frames):
+        import os
+        import signal
+        from pathlib import Path
+
+        executor = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()[1]
+        os.kill(int(executor), signal.SIGKILL)
+        yield from frames
+
+    try:
+        spark.range(0, 1, 1, 1).mapInPandas(kill, "id long").collect()
+    except Exception as error:
+        return failure(error)
 
 
 def task_places(spark):

@@ -146,7 +146,7 @@ ALLOWED = {
     "progress": {"engine"},
     "evaluation": {"votes", "worker.disputed_rows"},
     "array_files": set(),
-    "datasets": {"array_files", "text.arrays", "text.reader", "text.writer"},
+    "datasets": {"array_files", "engine", "text.arrays", "text.reader", "text.writer"},
     "saved_folder": {"engine", "engine.interface", "engine.paths"},
     "persistence": {
         "checked",

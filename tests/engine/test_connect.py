@@ -110,6 +110,15 @@ def test_a_model_of_a_client_is_loaded_by_a_classic_session(client, classic):
     assert digests(CNNEnsembleClassificationModel.load(str(client.folder / "model"))) == members
 
 
+def test_rows_that_would_fill_the_heap_of_a_server_are_refused(client):
+    kind, sentence = client.run("too_many_rows_to_send")
+    assert kind == "ValueError"
+    assert sentence == (
+        "x takes 137 MB as rows, more than the 128 MB that are sent to a server of Spark Connect at once; write the "
+        "rows to files that the server can read, such as Parquet, and read those."
+    )
+
+
 def test_an_interrupt_ends_the_operation(client):
     client.start("a_fit_that_does_not_end")
     training_worker(os.getpid())

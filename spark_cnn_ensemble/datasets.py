@@ -184,8 +184,8 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     size, largest = pixels.size * element.bit_width // 8, engine_of(spark).largest_frame
     if size > largest:
         raise ValueError(
-            f"x takes {size >> 20:,} MB as rows, more than the {int(largest) >> 20} MB that are sent to a server of Spark "
-            "Connect at once; write the rows to files that the server can read, such as Parquet, and read those."
+            f"x takes {size >> 20:,} MB as rows, more than the {int(largest) >> 20} MB that are sent to a server of "
+            "Spark Connect at once; write the rows to files that the server can read, such as Parquet, and read those."
         )
     # createDataFrame makes a partition of each batch.
     step = max(1, min(4096, (16 << 20) // (pixels.shape[1] * element.bit_width // 8)))

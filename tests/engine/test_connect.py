@@ -75,7 +75,7 @@ def client_of_a_cluster(tmp_path_factory, bare_python):
     memory = {"spark.executor.memory": "512m", "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"]}
     with (
         standalone_cluster(folder) as cluster,
-        connect_server(folder / "log", cluster.url, bare_python, **memory) as url,
+        connect_server(folder / "log", cluster.url, python=bare_python, **memory) as url,
         driver(folder, **{"spark.remote": url}) as process,
     ):
         yield Client(process, folder)

@@ -150,7 +150,8 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     ------
     ValueError
         The arrays differ in length or hold values that no numeric type of Spark holds, rows differ in shape, labels are
-        text or one-hot, or the indexes of two pandas objects differ.
+        text or one-hot, or the indexes of two pandas objects differ; or the rows take more than 128 MB and the session
+        is one of Spark Connect.
 
     Warns
     -----
@@ -180,6 +181,12 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
             raise ValueError("y must hold whole numbers of 32 bits; index the classes from 0.")
         fields.append(("label", pa.int32()))
     schema = pa.schema([pa.field(*field, nullable=False) for field in fields])
+    size, largest = pixels.size * element.bit_width // 8, engine_of(spark).largest_frame
+    if size > largest:
+        raise ValueError(
+            f"x takes {size >> 20:,} MB as rows, more than the {int(largest) >> 20} MB that are sent to a server of "
+            "Spark Connect at once; write the rows to files that the server can read, such as Parquet, and read those."
+        )
     step = max(1, min(4096, (16 << 20) // (pixels.shape[1] * element.bit_width // 8)))
     batches = []
     for start in range(0, len(pixels), step):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -79,6 +80,10 @@ class ClassicEngine(Engine):
             "install the driver's version there, ship it as a zip (spark-submit --py-files), or set the "
             "environment variable PYSPARK_PYTHON, before Spark is started, to a Python that has it.",
         )
+
+    @property
+    def largest_frame(self) -> float:
+        return math.inf  # the user's own heap
 
     def watch_jobs(self) -> TaggedJobs:
         return TaggedJobs(self._context)

@@ -16,6 +16,8 @@ from spark_cnn_ensemble.engine.operations import TaggedOperations
 from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
+LARGEST_FRAME = 128 << 20  # a server with the default heap of 1 GiB, which others share, dies of twice as much
+
 
 class ConnectEngine(Engine):
     """See `Engine`."""
@@ -60,6 +62,10 @@ class ConnectEngine(Engine):
     def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
         archive = ship_package(self._spark)
         return WorkerFunction(function, "install the client's version in the Python of the server's workers.", archive)
+
+    @property
+    def largest_frame(self) -> float:
+        return LARGEST_FRAME
 
     def watch_jobs(self) -> TaggedOperations:
         return TaggedOperations(self._spark, f"progress-{uuid.uuid4().hex}")

@@ -179,6 +179,11 @@ class Engine(ABC):
     def for_workers(self, function: Callable[..., Any]) -> WorkerFunction:
         """A function of this package for workers, which refuse it if their package is not the driver's."""
 
+    @property
+    @abstractmethod
+    def largest_frame(self) -> float:
+        """Bytes of rows in this process that a DataFrame may be made from."""
+
     def place(self, frame: DataFrame, partition: Column, count: int) -> DataFrame:
         """Put each row into the partition, 0 to `count` - 1, that the int column `partition` names."""
         return place(frame, partition, count)

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.worker.weights import PARTS_SCHEMA, WeightsOf, member_parts
+from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, WeightsOf, member_parts
 
 GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB holds several groups
 
@@ -39,11 +39,13 @@ def collect_parts(parts: DataFrame, sizes: Mapping[int, int], *more: str) -> Ite
     rows : list of Row
         The member's parts in order; empty if the member has no rows.
     """
+    step = GROUP_BYTES // PART_BYTES  # parts of a member that is larger than a group
     for group in _groups(sizes):
-        chosen = parts.where(F.col("part").isNotNull() & F.col("member").isin(group))
         rows: dict[int, list[Row]] = {member: [] for member in group}
-        for row in chosen.select("member", "part", "bytes", *more).collect():
-            rows[row["member"]].append(row)
+        for first in range(0, -(-max(sizes[member] for member in group) // PART_BYTES) or 1, step):
+            chosen = parts.where(F.col("part").between(first, first + step - 1) & F.col("member").isin(group))
+            for row in chosen.select("member", "part", "bytes", *more).collect():
+                rows[row["member"]].append(row)
         for member in group:
             yield member, sorted(rows.pop(member), key=lambda row: row["part"])
 

@@ -75,7 +75,7 @@ def client_of_a_cluster(tmp_path_factory, bare_python):
     memory = {"spark.executor.memory": "512m", "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"]}
     with (
         standalone_cluster(folder) as cluster,
-        connect_server(folder / "log", cluster.url, bare_python, **memory) as url,
+        connect_server(folder / "log", cluster.url, python=bare_python, **memory) as url,
         driver(folder, **{"spark.remote": url}) as process,
     ):
         yield Client(process, folder)
@@ -108,6 +108,15 @@ def test_a_client_of_a_cluster_gets_what_a_classic_session_gives(case, client_of
 def test_a_model_of_a_client_is_loaded_by_a_classic_session(client, classic):
     members = classic("saved_models")[3]
     assert digests(CNNEnsembleClassificationModel.load(str(client.folder / "model"))) == members
+
+
+def test_rows_that_would_fill_the_heap_of_a_server_are_refused(client):
+    kind, sentence = client.run("too_many_rows_to_send")
+    assert kind == "ValueError"
+    assert sentence == (
+        "x takes 137 MB as rows, more than the 128 MB that are sent to a server of Spark Connect at once; write the "
+        "rows to files that the server can read, such as Parquet, and read those."
+    )
 
 
 def test_an_interrupt_ends_the_operation(client):

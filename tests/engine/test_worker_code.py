@@ -50,7 +50,7 @@ def test_a_python_with_another_version_refuses(tmp_path, another_version):
     [(False, "have no module 'spark_cnn_ensemble'"), (True, r"have version 0\.0\.9 of .* could differ")],
 )
 def test_a_fit_names_the_remedy(path, what, spark, train, tmp_path, another_version, monkeypatch):
-    python = python_without_the_package(tmp_path, another_version if path else "")
+    python = python_without_the_package(tmp_path, another_version if path else "", at="/")
     monkeypatch.setattr(spark.sparkContext, "pythonExec", str(python))
     with pytest.raises(ImportError, match=rf"^Spark's Python workers {what}; .*--py-files.* has it\.$"):
         small().fit(train)

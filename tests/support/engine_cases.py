@@ -236,6 +236,11 @@ def a_text_matrix(spark, folder):
     return [digests(small(idCol="id").fit(rows)), sorted(row.id for row in rows.select("id").collect())]
 
 
+def too_many_rows_to_send(spark, folder):
+    """The refusal of rows that would fill a server's heap."""
+    return refusal_of(lambda: to_dataframe(spark, np.zeros((80_000, 900), np.uint8)))
+
+
 def progress_in_a_log(spark, folder):
     """Whether lines about a fit reach a log while it runs."""
     period, progress.LINE_PERIOD = progress.LINE_PERIOD, 0.5

@@ -27,10 +27,10 @@ def output_of(process, timeout=240):
     return out.splitlines()
 
 
-def python_without_the_package(folder, path=""):
+def python_without_the_package(folder, path="", at="."):
     """A Python with everything that is installed here except this package.
 
-    `path` is a folder with modules that it has instead.
+    `path` is a folder with modules that it has instead, `at` the working directory, whose modules it has too.
     """
     venv.create(folder / "environment", with_pip=False, symlinks=True)
     found = subprocess.run(
@@ -42,7 +42,7 @@ def python_without_the_package(folder, path=""):
     # What a .pth file in the other environment says is not followed from here, such as where an editable package is.
     Path(found.stdout.strip(), "others.pth").write_text(sysconfig.get_path("purelib"))
     python = folder / "python"
-    python.write_text(f'#!/bin/sh\ncd / && PYTHONPATH={path} exec {folder}/environment/bin/python "$@"\n')
+    python.write_text(f'#!/bin/sh\ncd {at} && PYTHONPATH={path} exec {folder}/environment/bin/python "$@"\n')
     python.chmod(0o755)
     return python
 

@@ -153,3 +153,28 @@ except KeyboardInterrupt:
     assert output_of(process, timeout=300)[-1] == "interrupted"
     # The slots are free again: another client's job ends.
     assert client(server, "print(json.dumps(spark.range(8).repartition(4).count()))") == 8
+
+
+def test_text_that_the_client_cannot_see_is_read_by_spark(server):
+    _, folder = server
+    (folder / "text").mkdir()
+    (folder / "text/a.txt").write_text("1 2 3\n" * 2000)
+    found = client(
+        server,
+        """
+from spark_cnn_ensemble.datasets import read_text_matrix
+from spark_cnn_ensemble.text import through_spark
+spark.conf.set("fs.viewfs.mounttable.text.link./data", f"file://{folder}")
+spark.conf.set("spark.sql.files.maxPartitionBytes", "1000")
+
+def ids(path):
+    return sorted(row.id for row in read_text_matrix(spark, path).collect())
+
+seen = ids(f"{folder}/text")
+whole = ids("viewfs://text/data/text")
+through_spark.WHOLE_BYTES = 0
+by_line = ids("viewfs://text/data/text")
+print(json.dumps([len(set(seen)), whole == seen, by_line == seen]))
+""",
+    )
+    assert found == [2000, True, True]

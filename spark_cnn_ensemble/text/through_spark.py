@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 WHOLE_BYTES = 64 << 20  # a larger file is read by line
+_BATCH_BYTES = 128 << 20  # of lines; two tasks with about twice as much fit into Spark's default memory
 
 _PASS_THROUGH = "org.apache.hadoop.io.compress.PassthroughCodec"
 # Hadoop's name, and what it has become in the client's jar that Spark brings.
@@ -100,8 +101,27 @@ def bytes_of_files(spark: SparkSession, root: str, files: Files) -> DataFrame:
             reader = reader.option(name, extension)
         lines = reader.load(root).where(_key().isin(keys))
         undivided = F.when(F.col("_metadata.file_block_start") == 0, _key())
-        frames.append(lines.select(undivided.alias("key"), F.col("value").cast("binary").alias("data")))
+        frames.append(lines.select(undivided.alias("key"), _line(spark).cast("binary").alias("data")))
     return functools.reduce(lambda one, other: one.unionAll(other), frames)
+
+
+def _line(spark: SparkSession) -> Column:
+    """A line; on Spark 3.5, whose batches have no limit in bytes and may then hang, the job fails at a wide one."""
+    line = F.col("value")
+    if not spark.version.startswith("3."):
+        return line
+    conf = "spark.sql.execution.arrow.maxRecordsPerBatch"
+    rows, width = int(str(spark.conf.get(conf))), F.octet_length("value")
+    most = F.greatest(F.lit(1), F.floor(F.lit(_BATCH_BYTES) / width))
+    fault = F.concat(
+        F.lit("A row of the text has "),
+        width,
+        F.lit(f" bytes, too many for Spark before 4.0 to send {rows or 'all'} rows at once; set {conf} to "),
+        most,
+        F.lit(" or less."),
+    )
+    fits = width <= (_BATCH_BYTES // rows if rows > 0 else 0)
+    return F.when(fits if rows != 1 else F.lit(True), line).otherwise(F.raise_error(fault))
 
 
 def _files(spark: SparkSession, root: str) -> DataFrame:

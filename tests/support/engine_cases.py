@@ -21,6 +21,7 @@ from pyspark.sql import functions as F
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier, progress
 from spark_cnn_ensemble.datasets import load_digits, read_text_matrix, to_dataframe, write_text_matrix
+from spark_cnn_ensemble.text import through_spark
 from support.classifiers import small
 from support.feature_forms import FORMS, frame_of_cells, two_by_two
 from support.members import digests
@@ -234,6 +235,27 @@ def a_text_matrix(spark, folder):
     write_text_matrix(f"{folder}/text", *load_digits()[0])
     rows = read_text_matrix(spark, f"{folder}/text")
     return [digests(small(idCol="id").fit(rows)), sorted(row.id for row in rows.select("id").collect())]
+
+
+def a_text_that_spark_reads(spark, folder):
+    """Ids of lines whose path pyarrow cannot open, as whole files and line by line."""
+    write_text_matrix(f"{folder}/lines", *(part[:500] for part in load_digits()[0]))
+    before, largest = spark.conf.get("spark.sql.files.maxPartitionBytes"), through_spark.WHOLE_BYTES
+    spark.conf.set("fs.viewfs.mounttable.text.link./data", f"file://{folder}")
+    spark.conf.set("spark.sql.files.maxPartitionBytes", "1000")
+
+    def ids(path):
+        return sorted(row.id for row in read_text_matrix(spark, path).select("id").collect())
+
+    try:
+        by_file = ids("viewfs://text/data/lines")
+        through_spark.WHOLE_BYTES = 0
+        by_line = ids("viewfs://text/data/lines")
+    finally:
+        spark.conf.set("spark.sql.files.maxPartitionBytes", before)
+        through_spark.WHOLE_BYTES = largest
+    assert by_file == by_line == ids(f"{folder}/lines")
+    return by_file
 
 
 def too_many_rows_to_send(spark, folder):

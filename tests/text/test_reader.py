@@ -295,7 +295,7 @@ FOREIGN = {
     [
         (
             "wasb://a/b",
-            r"Unrecognized filesystem type.*\); Spark has no filesystem for wasb:// paths; check the path, or",
+            r"Unrecognized filesystem type.*\); Spark has no jar with the class NativeAzureFileSystem; add it to spark",
         ),
         ("hdfs://nohost.invalid:1/a", r".*\); The host nohost\.invalid is not known; check the path"),
     ],

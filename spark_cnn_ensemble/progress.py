@@ -130,9 +130,11 @@ class FitProgress(_Watch):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        super().__exit__(kind, error, trace)
-        if self._live is not None:
-            self._live.close()
+        try:
+            super().__exit__(kind, error, trace)
+        finally:
+            if self._live is not None:
+                self._live.close()
 
     @property
     def reporter(self) -> Callable[[list[tuple[tuple[int, int], float]]], None] | None:

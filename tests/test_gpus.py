@@ -5,6 +5,7 @@ writes down what it would let a worker see. No GPU computes anything here.
 """
 
 import os
+import re
 
 import pytest
 from support.classifiers import small
@@ -15,7 +16,7 @@ from support.drivers import QUICK, driver, fit, members_and_votes
 from support.members import digests
 from support.processes import output_of, start_python
 
-TWO = {**QUICK, "numMembers": 2, "epochs": 20, "oobSampleSize": 0}
+TWO = {**QUICK, "numMembers": 2, "epochs": 100, "oobSampleSize": 0}
 ONE_EACH = [("0", "PCI_BUS_ID"), ("1", "PCI_BUS_ID")]
 
 
@@ -53,9 +54,12 @@ def test_a_member_trains_with_the_gpu_of_its_task_alone(cluster, cuda, train):
     with driver(
         cluster.folder, environment=cluster.environment, **settings(cuda, **{"spark.master": cluster.url})
     ) as running:
-        running.start_fit(**TWO)
+        running.ask("setattr(sys.modules['spark_cnn_ensemble.progress'], 'LINE_PERIOD', 0.2)")
+        running.start_fit(**{**TWO, "verbose": 1})
         answer = running.answer()
         assert members_and_votes(answer) == members_and_votes(fit(train, **TWO))
+        # Executors reach the driver.
+        assert re.search(r"training: \d of 2 members in \d+ s, [12] running, epoch \d+ of 100", running.log.read_text())
         assert set(cuda.started()) == set(ONE_EACH)
 
         # A worker that has started with one GPU refuses a task that has two, which runs again in a new worker.

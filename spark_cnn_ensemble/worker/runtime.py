@@ -211,7 +211,7 @@ def load_tensorflow_in_task() -> Any:
     if task is None:
         return load_tensorflow()
     resource = task.resources().get("gpu")
-    gpus = tuple(resource.addresses) if resource else ()
+    gpus = tuple(sorted(resource.addresses)) if resource else ()
     if _started_with is not None:
         if gpus != _started_with:
             raise Refusal(

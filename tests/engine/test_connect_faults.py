@@ -31,7 +31,8 @@ def client(tmp_path_factory):
     def start(**settings):
         if servers:
             servers.pop().__exit__(None, None, None)
-        servers.append(connect_server(folder / f"log-{time.monotonic_ns()}", port=port, **settings))
+        settings["spark.connect.grpc.binding.port"] = port
+        servers.append(connect_server(folder / f"log-{time.monotonic_ns()}", **settings))
         return servers[0].__enter__()
 
     url = start(**SETTINGS)

@@ -29,7 +29,7 @@ def answers(port):
 
 
 @contextmanager
-def connect_server(log, master="local[2]", port=None, python=sys.executable, **settings):
+def connect_server(log, master="local[2]", python=sys.executable, **settings):
     """Start a server, and end it with the block.
 
     Parameters
@@ -37,8 +37,6 @@ def connect_server(log, master="local[2]", port=None, python=sys.executable, **s
     log : pathlib.Path
         Receives what the server prints.
     master : str
-    port : int, optional
-        Default: a free one.
     python : str
         The Python of the workers.
     **settings
@@ -49,7 +47,7 @@ def connect_server(log, master="local[2]", port=None, python=sys.executable, **s
     str
         The URL for clients.
     """
-    port = port or free_port()
+    port = settings.get("spark.connect.grpc.binding.port") or free_port()
     settings = {
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": port,

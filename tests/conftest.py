@@ -17,8 +17,9 @@ from support.classifiers import small
 
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
-STARTS_SPARK = {"spark", "cluster", "retrying", "server"}  # fixtures
-STARTS_CONNECT = {"server"}  # the library needs Spark 4.0 for it
+# Fixtures. The library needs Spark 4.0 for Connect.
+STARTS_CONNECT = {"server", "client", "client_of_a_cluster"}
+STARTS_SPARK = {"spark", "cluster", "retrying", *STARTS_CONNECT}
 
 
 def pytest_collection_modifyitems(items):

@@ -141,9 +141,12 @@ def test_02_the_default_seed_does_not_change_between_releases():
 
 def test_02_a_model_has_the_params_and_defaults_of_the_estimator():
     classifier, empty = CNNEnsembleClassifier(), CNNEnsembleClassificationModel()
-    assert {param.name for param in empty.params} == set(KEYWORDS) - {"numClasses", "inputShape"}
+    names = {param.name for param in empty.params}
+    assert names == set(KEYWORDS) - {"numClasses", "inputShape"} | {"scoringPrecision"}
     for param in empty.params:
-        assert empty._defaultParamMap.get(param) == classifier._defaultParamMap.get(classifier.getParam(param.name))
+        if classifier.hasParam(param.name):
+            assert empty._defaultParamMap.get(param) == classifier._defaultParamMap.get(classifier.getParam(param.name))
+    assert empty.getScoringPrecision() == "float32"
 
 
 @pytest.mark.parametrize(

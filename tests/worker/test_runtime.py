@@ -21,6 +21,7 @@ def test_tensorflow_that_other_code_has_used_is_taken_as_it_is():
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_a_process_has_the_threads_of_its_first_call():
     process = start_python(
         """

@@ -176,7 +176,11 @@ class FitProgress(_Watch):
         running = [report for key, report in reports.items() if key not in self._accuracies]
         if not running:
             return state
-        ended = [report.seconds for key, report in reports.items() if key in self._accuracies]
+        ended = [
+            report.seconds / report.done
+            for key, report in reports.items()
+            if key in self._accuracies and report.seconds
+        ]
         waiting = max(0, state.total - state.done - len(running))
         done = [report.done for report in running]
         return state._replace(

@@ -25,13 +25,13 @@ def seconds_left(running: Sequence[tuple[LiveReport, float]], seconds: Sequence[
     float or None
         None if nothing is known yet.
     """
-    whole = [report.seconds / report.done for report, _ in running if report.done] or list(seconds)
+    whole = [report.seconds / report.done for report, _ in running if report.seconds] or list(seconds)
     if not whole or not running:
         return None
     typical = sum(whole) / len(whole)
     slots = []
     for report, age in running:
-        takes = report.seconds / report.done if report.done else typical
+        takes = report.seconds / report.done if report.seconds else typical
         slots.append(max(0.0, takes - report.seconds - age))
     heapq.heapify(slots)
     for _ in range(waiting):

@@ -19,7 +19,7 @@ def running(done, seconds, age=0.0):
         ([running(0.5, 60)] * 2, [], 2, 60 + 120),  # a second wave
         ([running(0.5, 60)] * 2, [], 3, 60 + 120 + 120),  # and one that is not full
         ([running(0.0, 0)], [100, 140], 0, 120),
-        ([running(0.0, 5)], [], 3, None),
+        ([running(0.1, 0)], [], 3, None),  # only the first report of steps
         ([], [100], 3, None),
     ],
 )

@@ -74,7 +74,7 @@ class LiveReports:
         if report is None:
             return
         before = self._latest.get((report.plan, report.member))
-        if before is None or (before.attempt, before.seconds) < (report.attempt, report.seconds):
+        if before is None or (before.attempt, before.done) <= (report.attempt, report.done):
             self._latest[report.plan, report.member] = report
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class LiveReport(NamedTuple):
     loss : float or None
         Mean of the epoch so far; None before the first step.
     seconds : float
-        Since the member began to train.
+        That the steps done take, at the speed since the first report of any; 0 if that is not known yet.
     """
 
     plan: int
@@ -96,8 +96,8 @@ class LiveReporter:
         self._receiver = receiver
         self._of = (plan, member, attempt)
         self._epochs = epochs
-        self._began = time.monotonic()
-        self._due = self._began
+        self._due = time.monotonic()
+        self._first: tuple[float, float] | None = None  # when steps were first reported, and their share
         self._line: bytes | None = None
         self._news = threading.Event()
         self._closed = False
@@ -110,9 +110,13 @@ class LiveReporter:
             return
         self._due = now + PERIOD
         value = float(loss())
-        report = LiveReport(
-            *self._of, float(done), self._epochs, value if math.isfinite(value) else None, now - self._began
-        )
+        seconds = 0.0
+        if self._first is not None and done > self._first[1]:
+            began, share = self._first
+            seconds = (now - began) * done / (done - share)
+        elif done:  # TensorFlow was imported and the network traced before, which must not count for all steps
+            self._first = now, done
+        report = LiveReport(*self._of, float(done), self._epochs, value if math.isfinite(value) else None, seconds)
         self._line = sealed(report, self._receiver.key)
         self._news.set()
 

@@ -44,7 +44,11 @@ def test_the_newest_report_of_a_member_arrives(live, monkeypatch):
     assert (report.attempt, report.done, report.epochs, report.loss) == (7, 0.0, 5, None)
     reporter(0.5, lambda: 2.5)
     wait_until(lambda: live.latest()[1, 3].done == 0.5)
-    assert live.latest()[1, 3].loss == 2.5
+    assert (live.latest()[1, 3].loss, live.latest()[1, 3].seconds) == (2.5, 0.0)
+    time.sleep(0.2)
+    reporter(0.75, lambda: 2.0)
+    wait_until(lambda: live.latest()[1, 3].done == 0.75)
+    assert live.latest()[1, 3].seconds >= 0.6  # a quarter of the steps took 0.2 s, whatever went before
     reporter.close()
     wait_until(lambda: not senders())
 

@@ -93,7 +93,7 @@ def test_a_short_fit_writes_nothing_to_a_log(train):
 def test_a_long_fit_writes_a_line_per_period_to_a_log(train, monkeypatch):
     monkeypatch.setattr(progress, "LINE_PERIOD", 0.5)
     with log() as written:
-        small(epochs=20).fit(train)
+        small(epochs=100).fit(train)
     lines = written.getvalue().splitlines()
     assert 1 <= len(lines) <= 60
     assert all(re.match(r"(training|reading \d+/\d+): \d of 3 members in \d+ s", line) for line in lines), lines

@@ -21,7 +21,7 @@ class WorkerFunction:
     remedy : str
         Ends the sentence that refuses to run it.
     archive : str
-        Name of the zip with the package among the files that Spark sends to executors; "" if there is none.
+        Name of the zip with the package among the files that Spark sends to executors; "" without one.
     """
 
     def __init__(self, function: Callable[..., Any], remedy: str, archive: str = "") -> None:

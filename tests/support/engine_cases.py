@@ -86,7 +86,7 @@ def several_param_maps(spark, folder):
 
 
 def columns_of_a_fit(spark, folder):
-    """Members of rows with weights, ids and marks for validation, some of which cannot be used."""
+    """Members of rows with weights, ids and marks for validation; some rows cannot be used."""
     train = (
         rows_of(spark)[0]
         .where("id < 600")
@@ -128,7 +128,7 @@ def a_fit_that_is_resumed(spark, folder):
 
 
 def scores(spark, folder):
-    """Every output of transform, with its metadata, for rows of which one cannot be scored."""
+    """Every output of transform, with its metadata, for rows with one that cannot be scored."""
     test = rows_of(spark)[1]
     broken = test.withColumn("features", F.when(F.col("id") != 3, F.col("features")))
     model = model_of(spark).copy()

@@ -124,7 +124,7 @@ class LoadedEnsemble:
             return tf.stack([network(weights, block) for network, weights in self._members[self.groups[group]]])
 
         signature = [tf.TensorSpec([rows, *self._shape], tf.float32)]
-        return tf.function(run, input_signature=signature).get_concrete_function()
+        return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def groups_of(members: int) -> list[slice]:
@@ -170,7 +170,7 @@ class _Network:
                 values(network.trainable_variables), values(network.non_trainable_variables), block, training=False
             )[0]
 
-        self._run = tf.function(run)
+        self._run = tf.function(run, autograph=False)
 
     def __call__(self, weights: list[Any], block: Any) -> Any:
         """The softmax for a block, inside another compiled function."""

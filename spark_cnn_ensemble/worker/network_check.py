@@ -129,7 +129,7 @@ def _gradients(network: Any, images: np.ndarray) -> list[bool]:
 
     present: list[bool] = []
 
-    @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)])
+    @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)], autograph=False)
     def step(batch: Any) -> Any:
         with tf.GradientTape() as tape:
             output = network(batch, training=True)

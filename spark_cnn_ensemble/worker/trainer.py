@@ -62,12 +62,14 @@ class Trainer:
         import tensorflow as tf
 
         whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-        return tf.function(self._run_steps, [*self._examples(images), *[whole] * 3, *[total] * 3])
+        signature = [*self._examples(images), *[whole] * 3, *[total] * 3]
+        return tf.function(self._run_steps, signature, autograph=False)
 
     def _compile_evaluation(self, images: Any) -> Any:
         import tensorflow as tf
 
-        return tf.function(self._run_evaluation, [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2])
+        signature = [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2]
+        return tf.function(self._run_evaluation, signature, autograph=False)
 
     def _examples(self, images: Any) -> list[Any]:
         """Signature for any number of examples, so that TensorFlow traces once for bags of all sizes."""
@@ -188,9 +190,9 @@ class Trainer:
         import tensorflow as tf
 
         program = self.program
-        for begin in tf.range(0, tf.shape(labels)[0], program.batch_size):
-            span = slice(begin, begin + program.batch_size)
-            step = first_step + begin // program.batch_size
+
+        def run_step(span: slice, total_loss: Any, total_right: Any) -> Any:
+            step = first_step + span.start // program.batch_size
             batch, target = images[span], labels[span]
             if program.random_shift or program.random_flip:
                 batch = augment(batch, tf.stack([seed, step]), program.random_shift, program.random_flip)
@@ -201,19 +203,19 @@ class Trainer:
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
             self._step(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, last_step))
-            total_loss += tf.reduce_sum(losses)
-            total_right += _number_right(target, output)
-        return total_loss, total_right
+            return total_loss + tf.reduce_sum(losses), total_right + _number_right(target, output)
+
+        return _over_batches(tf.shape(labels)[0], program.batch_size, run_step, (total_loss, total_right))
 
     def _run_evaluation(self, images: Any, labels: Any, weights: Any, total_loss: Any, total_right: Any) -> Any:
         import tensorflow as tf
 
-        for begin in tf.range(0, tf.shape(labels)[0], self._validation_batch):
-            span = slice(begin, begin + self._validation_batch)
+        def evaluate(span: slice, total_loss: Any, total_right: Any) -> Any:
             output = self.network(tf.cast(images[span], tf.float32), training=False)
-            total_loss += tf.reduce_sum(_cross_entropy(labels[span], output) * weights[span])
-            total_right += _number_right(labels[span], output)
-        return total_loss, total_right
+            losses = _cross_entropy(labels[span], output) * weights[span]
+            return total_loss + tf.reduce_sum(losses), total_right + _number_right(labels[span], output)
+
+        return _over_batches(tf.shape(labels)[0], self._validation_batch, evaluate, (total_loss, total_right))
 
     def _factor(self, step: Any, last_step: Any) -> Any:
         """The schedule's factor of the learning rate."""
@@ -225,6 +227,20 @@ class Trainer:
             "linear": lambda: 1.0 - done,
             "cosine": lambda: 0.5 * (1.0 + tf.cos(np.float32(np.pi) * done)),
         }[self.program.learning_rate_schedule]()
+
+
+def _over_batches(rows: Any, batch_size: int, run: Callable[..., Any], totals: Any) -> Any:
+    """The totals after a loop in the graph over slices of so many rows.
+
+    Written out, since AutoGraph leaves a temporary file per function that it converts, and Spark's workers end without
+    removing them.
+    """
+    import tensorflow as tf
+
+    def body(begin: Any, *totals: Any) -> Any:
+        return begin + batch_size, *run(slice(begin, begin + batch_size), *totals)
+
+    return tf.while_loop(lambda begin, *_: begin < rows, body, (tf.constant(0), *totals))[1:]
 
 
 def _mean_loss(totals: Any, seen: int) -> float:

@@ -1,6 +1,7 @@
 """A trainer trains any number of members, each as if it were the first, by the rows' copies and weights."""
 
 import functools
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from support.bags import (
 from support.networks import network_json
 from support.voting import DIGITS
 
+from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.scoring import vote_batches
@@ -81,6 +83,16 @@ def test_a_class_without_rows_in_the_bag_still_has_an_output(some_digits):
     training = pick(some_digits, np.flatnonzero(some_digits.labels < 4))
     weights, _ = train(bag_of(training), training_plan())
     assert weights[-1].shape == (10,)
+
+
+def test_training_and_scoring_leave_no_temporary_files(some_digits, monkeypatch, tmp_path):
+    """Spark's workers end without clean-up, so a file per function would stay for each of them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = training_plan(replace(SMALL, filters=(5,)), random_shift=1, random_flip=True)
+    weights, _ = Trainer(plan.program).train(bag_of(some_digits, some_digits), plan)
+    voting = VotingPlan("no files", (plan.architecture,), (0,) * 3, DIGITS)
+    load_ensemble(voting, lambda member: pack_weights(weights)).vote(some_digits.images[:5].astype(np.float32))
+    assert not list(tmp_path.iterdir())
 
 
 # ------------------------------------------------------------------------------ learning rate schedules

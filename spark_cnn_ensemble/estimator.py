@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark import keyword_only
 from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.util import MLReadable, MLWritable
-from pyspark.sql import DataFrame, Observation, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from spark_cnn_ensemble.declared import check_params, decides_bags, optional
 from spark_cnn_ensemble.engine import engine_of
@@ -212,15 +212,14 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             check_network(plan.architecture, plan.precision)
         checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
 
-        observation = Observation()
         sample_rows = plans[0].rules.sample_size
-        bagged = bag_rows(dataset, columns, classes, draw, sample_rows > 0, self._skips, observation)
+        bagged, counts = bag_rows(dataset, columns, classes, draw, sample_rows > 0, self._skips)
         fitted = []
         with (
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
             training(bagged, plans, draw.num_members, checkpoint, progress) as all_trained,
         ):
-            counted = observation.get
+            counted = counts.get()
             self._check_classes(all_trained[0], counted["rows"], class_names, checkpoint)
             for classifier, plan, trained in zip(classifiers, plans, all_trained, strict=True):
                 classifier._check_sound(trained)

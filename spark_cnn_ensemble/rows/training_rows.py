@@ -111,9 +111,11 @@ def bag_rows(
     draw: Draw,
     sampled: bool,
     skip_invalid: bool,
-    observation: Observation,
-) -> DataFrame:
-    """One row of `worker.bag.BAG_COLUMNS` for each bag that a row goes to; unusable rows fail the job or are left out.
+) -> tuple[DataFrame, RowCounts]:
+    """The rows of all bags, and the counts of the rows.
+
+    There is one row of `worker.bag.BAG_COLUMNS` for each bag that a row goes to. Unusable rows fail the job or are left
+    out.
 
     Parameters
     ----------
@@ -125,9 +127,6 @@ def bag_rows(
         Whether there is an out-of-bag sample.
     skip_invalid : bool
         Whether unusable rows are left out.
-    observation : Observation
-        Receives counts from the first job that reads the rows: rows, skipped (unusable), unused (in no bag), keys
-        (distinct row keys, estimated).
     """
     keyed = _keyed_rows(dataset, columns, classes, skip_invalid)
     key, sound = F.col("row_key"), F.col("fault").isNull()
@@ -135,18 +134,40 @@ def bag_rows(
     bags = draw.bags(key, F.col("validates"), with_guests=sampled)
     keyed = keyed.select("*", ticket.alias("ticket"), bags.alias("bags"))
     used = F.exists("bags", lambda bag: bag["copies"] > 0) | F.col("validates")
-    keyed = keyed.observe(
-        observation,
-        F.count(F.lit(1)).alias("rows"),
-        F.count("fault").alias("skipped"),
-        F.count(F.when(sound & ~used, 1)).alias("unused"),
-        F.approx_count_distinct(F.when(sound, key)).alias("keys"),
+    counts = RowCounts(
+        keyed,
+        rows=F.count(F.lit(1)),
+        skipped=F.count("fault"),
+        unused=F.count(F.when(sound & ~used, 1)),
+        keys=F.approx_count_distinct(F.when(sound, key)),
     )
     # Hashing the pixels is the slowest step here, so only rows that are sent to a worker are hashed.
     content = F.xxhash64(columns.features.content(F.col("features")), "label", "weight")
-    bagged = keyed.where(sound & (F.size("bags") > 0)).drop("fault")
+    bagged = counts.observed.where(sound & (F.size("bags") > 0)).drop("fault")
     bagged = bagged.withColumn("content_key", key if columns.identity is None else content)
-    return explode_bags(bagged).select(*BAG_COLUMNS)
+    return explode_bags(bagged).select(*BAG_COLUMNS), counts
+
+
+class RowCounts:
+    """Counts of the rows that a fit reads: rows, skipped (unusable), unused (in no bag), keys (distinct, estimated).
+
+    Attributes
+    ----------
+    observed : DataFrame
+        The rows. The first job that reads them counts them.
+    """
+
+    def __init__(self, frame: DataFrame, **counts: Column) -> None:
+        self._frame = frame
+        self._counts = [count.alias(name) for name, count in counts.items()]
+        self._observation = Observation()
+        self.observed = frame.observe(self._observation, *self._counts)
+
+    def get(self) -> dict[str, int]:
+        """The counts, when a job has read the rows."""
+        # A Connect server of Spark 4.0 sends none for a job that writes what is below a shuffle, such as a checkpoint.
+        counted: dict[str, int] = self._observation.get or self._frame.agg(*self._counts).collect()[0].asDict()
+        return counted
 
 
 def explode_bags(rows: DataFrame) -> DataFrame:

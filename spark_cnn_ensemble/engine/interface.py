@@ -18,6 +18,8 @@ from spark_cnn_ensemble.engine.placement import place
 from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
+UNFINISHED = "_temporary"  # the folder in which Hadoop's committers keep what tasks write until they end
+
 
 class Entry(NamedTuple):
     """A file or folder, or a line of a text file.
@@ -78,7 +80,7 @@ class Files(ABC):
         """Add a text file of one line to a folder, which is made if it does not exist.
 
         A reader sees the whole file or none. Returns False, and adds nothing, if the engine can see that there is a
-        file called `name`; an engine that cannot chooses another name.
+        file called `name`; an engine that cannot chooses another name. It may leave a folder `UNFINISHED` there.
         """
 
     @abstractmethod

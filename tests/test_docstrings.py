@@ -14,7 +14,7 @@ import pytest
 from support.example_files import write_example_files
 
 import spark_cnn_ensemble
-from spark_cnn_ensemble import datasets, plots, votes
+from spark_cnn_ensemble import datasets, networks, plots, votes
 
 matplotlib.use("Agg")
 
@@ -26,6 +26,7 @@ PUBLIC = {
     **{name: getattr(spark_cnn_ensemble, name) for name in spark_cnn_ensemble.__all__},
     "votes.DisputedRow": votes.DisputedRow,
     **{f"datasets.{name}": getattr(datasets, name) for name in datasets.__all__},
+    **{f"networks.{name}": getattr(networks, name) for name in networks.__all__},
     **{f"plots.{name}": getattr(plots, name) for name in plots.__all__},
 }
 FUNCTIONS = {name: item for name, item in PUBLIC.items() if inspect.isfunction(item)}

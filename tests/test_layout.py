@@ -173,6 +173,7 @@ ALLOWED = {
     "time_left": {"worker.live_report"},
     "evaluation": {"votes", "worker.disputed_rows"},
     "array_files": set(),
+    "networks": {"worker.runtime"},
     "datasets": {"array_files", "engine", "text.arrays", "text.reader", "text.writer"},
     "saved_folder": {"engine", "engine.interface", "engine.paths"},
     "persistence": {

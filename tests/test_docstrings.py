@@ -80,6 +80,7 @@ def members():
 
 EXAMPLES = examples()
 DATA_PAGE = sections("data.md")
+NETWORKS_PAGE = sections("networks.md")
 METHODS = {f"{cls.__name__}.{name}": getattr(cls, name) for cls, name in members() if callable(getattr(cls, name))}
 PROPERTIES = [
     pytest.param(cls, name, id=f"{cls.__name__}.{name}")
@@ -128,6 +129,11 @@ def example_files(tmp_path_factory):
 @pytest.mark.parametrize("heading", DATA_PAGE)
 def test_the_page_about_data_gives_what_it_shows(heading, spark, example_files):
     run(DATA_PAGE[heading], {"spark": spark, "folder": example_files})
+
+
+@pytest.mark.parametrize("heading", NETWORKS_PAGE)
+def test_the_page_about_networks_gives_what_it_shows(heading):
+    run(NETWORKS_PAGE[heading], {})
 
 
 def test_every_block_of_the_page_about_data_runs():

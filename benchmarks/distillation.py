@@ -1,16 +1,16 @@
 """Distillation.
 
-Claim: a student, one network that learns from the votes of ten members on rows without labels, keeps at least half of
+Claim: A student, one network that learns from the votes of ten members on rows without labels, keeps at least half of
 what the vote gains over the mean member, at a tenth of the arithmetic of scoring.
 
 A tenth of the training rows have labels. Ten members train on them in "bootstrap" bags (10 epochs), the student on all
 rows with the members' probabilities as labels (5 epochs). Both have the default network, shifts of up to 2 pixels and
 batches of 50. By default the rows are MNIST's, with its 10,000 test rows. With --pictures they are those of a folder or
 tar archive of class folders, a tenth of them to test on. "Kept" is the student's accuracy less the mean member's, over
-the vote's less the mean member's. One run.
+the vote's less the mean member's; on 10,000 rows an accuracy near 98.5 % has a standard error of 0.12 %. One run.
 
 Needs: the library, and Pillow for --pictures.
-Takes: 2 minutes with MNIST.
+Takes: 4 minutes with MNIST.
 """
 
 import argparse

@@ -188,8 +188,8 @@ def depthwise(input_shape: Sequence[int], num_classes: int, width: int = 16) -> 
 
     hidden = _convolution(image, width, 3, "first", strides=2)
     for index, (filters, strides) in enumerate(((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), (16, 1))):
-        depthwise = layers.DepthwiseConv2D(3, strides, "same", use_bias=False, name=f"depthwise_{index}")
-        hidden = _normalized(depthwise(hidden), f"{index}_depthwise")
+        by_channel = layers.DepthwiseConv2D(3, strides, "same", use_bias=False, name=f"depthwise_{index}")
+        hidden = _normalized(by_channel(hidden), f"{index}_depthwise")
         hidden = _convolution(hidden, filters * width, 1, f"{index}")
     hidden = layers.GlobalAveragePooling2D(name="mean")(hidden)
     return _json("depthwise", image, hidden, num_classes)

@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from support.bags import bag_of, examples, training_plan
+from support.bags import bag_of, cut, examples, training_plan
 from support.refusals import refused
 
 from spark_cnn_ensemble import networks
@@ -97,7 +96,7 @@ def network(request):
     return Architecture((side, side + 1, 3), 4, network=text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def coloured(network):
     """Pictures whose class is their colour."""
     rng = np.random.default_rng(0)
@@ -107,24 +106,32 @@ def coloured(network):
     return examples((colours[:, None, None, :] + noise).clip(0, 255).astype(np.uint8), labels)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_member_learns_and_its_votes_do_not_depend_on_the_batch(network, coloured, precision):
-    check_network(network, precision)
-    plan = training_plan(network, epochs=8, batch_size=16, learning_rate=1e-2, precision=precision)
-    weights, history = Trainer(plan.program).train(bag_of(coloured), plan)
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def member(request, network, coloured):
+    """The weights of a member, and how it trained."""
+    check_network(network, request.param)
+    plan = training_plan(network, epochs=8, batch_size=16, learning_rate=1e-2, precision=request.param)
+    return request.param, *Trainer(plan.program).train(bag_of(coloured), plan)
+
+
+def test_a_member_learns(member):
+    _, _, history = member
     assert history["accuracy"][-1] > 0.9
+
+
+def test_votes_do_not_depend_on_the_batch(network, coloured, member):
+    precision, weights, _ = member
     pixels = PixelFormat("features", "array", network.input_shape)
-    voting = VotingPlan(
-        f"{network.network} {precision}", (network,), (0,), pixels, outputs=("prediction", "probability")
+    plan = VotingPlan(
+        f"{network.network} {precision}", (network,), (0,), pixels, True, outputs=("prediction", "probability")
     )
     cells = pd.Series(list(coloured.images.reshape(len(coloured), -1)))
 
     def votes(*sizes):
-        ends = np.cumsum(sizes)
-        batches = [(cells[begin:end], [None] * (end - begin)) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
-        return pd.concat(vote_batches(batches, replace(voting, soft=True), lambda member: pack_weights(weights)))
+        batches = [(part, [None] * len(part)) for part in cut(cells, sizes)]
+        return pd.concat(vote_batches(batches, plan, lambda member: pack_weights(weights)))
 
-    whole, pieces = votes(96), votes(1, 30, 65)
+    whole, pieces = votes(), votes(1, 30)
     assert np.array_equal(np.stack(whole["probability"]), np.stack(pieces["probability"]))
     assert (whole["prediction"].to_numpy() == coloured.labels).mean() > 0.9
 

@@ -316,7 +316,9 @@ def check_member(member: dict[str, Any], classes: int) -> None:
     check_int("retries", member.get("retries", 0))
     check_each(bool, "spilled", [member.get("spilled", False)], 1)
     check_each((int, float), "seconds", [member["seconds"]], 1)
-    for count in check_each((int, float), "classCounts", member["classCounts"], classes):
+    # Sums of soft labels are all floats.
+    kind = int if int in map(type, check_list(member["classCounts"])) else float
+    for count in check_each(kind, "classCounts", member["classCounts"], classes):
         if not 0 <= count < 2**63:
             raise ValueError(f"classCounts is {shortened(count)} instead of a finite number >= 0")
     history = member["history"]

@@ -112,7 +112,8 @@ def labels_of(dataset: DataFrame, name: str) -> Labels:
 
 
 def _largest(numbers: Column) -> Column:
-    return (F.array_position(numbers, F.array_max(numbers)) - 1).cast("double")
+    # array_position of Spark 3.5 takes a plain value alone.
+    return (F.call_function("array_position", numbers, F.array_max(numbers)) - 1).cast("double")
 
 
 def _remedy(name: str, kind: DataType) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 WEIGHTS = "model.weights.h5"  # in a .keras file
 _MOST_EXPANSION = 20  # of a compressed zip entry; trained weights shrink by a tenth
 _DEEPEST = 100  # groups inside groups
+_AGAIN = "load the model with Keras 3 and save it with model.save('name.keras')"
 
 
 class StoredLayer(NamedTuple):
@@ -49,15 +50,15 @@ def stored_layers(data: bytes, zipped: bool) -> list[StoredLayer]:
     Raises
     ------
     ValueError
-        A clause that says why it cannot be used; any bytes but a sound file end so.
+        The bytes are not a sound file, or one of Keras 2.
     """
     try:
         return list(_layers(_unzipped(data) if zipped else data))
     except _Unsafe as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error}; {_AGAIN}.") from None
     except Exception as error:  # zipfile, h5py and numpy raise many kinds
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
-        raise ValueError(f"it is damaged or not a Keras file ({reason})") from None
+        raise ValueError(f"it is damaged or not a Keras file ({reason}); {_AGAIN}.") from None
 
 
 class _Unsafe(ValueError):
@@ -79,7 +80,7 @@ def _layers(data: bytes) -> Iterator[StoredLayer]:
 
     with h5py.File(io.BytesIO(data), "r") as file:
         if "layer_names" in file.attrs or {"model_weights", "_layer_checkpoint_dependencies"} & set(file):
-            raise _Unsafe("it has the format of Keras 2; load it with Keras and save it with model.save('name.keras')")
+            raise _Unsafe("it has the format of Keras 2")
         room = len(data)
         for path, group in _groups(file):
             datasets = [_dataset(group, name, path) for name in sorted(group, key=_number)]

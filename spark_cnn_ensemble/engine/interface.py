@@ -74,7 +74,9 @@ class Files(ABC):
             files = self._spark.read.format("binaryFile").load(path)
             sizes = [row["length"] for row in files.select("length").limit(2).collect()]
             if len(sizes) != 1:
-                raise OSError(f"{path} is not one file that Spark shows; pass the path of a file.")
+                raise OSError(
+                    f"{path} is not a file that Spark shows; pass that of a file whose name begins with a letter."
+                )
             if sizes[0] > _LARGEST_FILE:
                 raise OSError(f"{path} has {sizes[0]:,} bytes, but Spark reads files below 2 GiB; make it smaller.")
             # The driver's JVM holds one part at a time.

@@ -1,12 +1,18 @@
 """initialModel: which layers of a model members start with, and that they start with them bit for bit."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.bags import SMALL, UNSCALED, bag_of, examples, identical, training_plan
+from support.bags import SMALL, UNSCALED, bag_of, close, examples, identical, training_plan
+from support.classifiers import small
+from support.members import weights_of
 from support.networks import network_json
+from support.refusals import refused
 
+from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.fit_result import InitialLayers
 from spark_cnn_ensemble.initial_model import FRESH, InitialModel
 from spark_cnn_ensemble.keras_files import stored_layers
 from spark_cnn_ensemble.worker.initial_weights import SharedInitialWeights
@@ -185,3 +191,87 @@ def test_frozen_layers_stay_bit_for_bit(tmp_path, some_digits, precision, initia
     for path in ("conv2d/kernel", "conv2d/bias", "normalization/gamma", "normalization/moving_mean"):
         assert np.array_equal(weights[names.index(path)], before[path]), path
     assert not np.array_equal(weights[names.index("dense/kernel")], before["dense/kernel"])
+
+
+# -------------------------------------------------------------------------------------------- fits on Spark
+
+
+@pytest.fixture(scope="module")
+def paths(model, tmp_path_factory):
+    """Paths of a saved model with three members, and of Keras files of its member 1."""
+    folder = tmp_path_factory.mktemp("initial")
+    model.save(str(folder / "model"))
+    model.memberNetwork(1).save(folder / "one.keras")
+    model.memberNetwork(1).save_weights(folder / "one.weights.h5")
+    return {name: str(folder / name) for name in ("model", "one.keras", "one.weights.h5")}
+
+
+KEEP = {"learningRate": 1e-12, "numMembers": 4}  # weights stay what they are, but for 1e-8
+
+
+@pytest.fixture(scope="module")
+def fitted(paths, train):
+    """Models that start from each path, trained in one job."""
+    classifier = small(**KEEP)
+    maps = [{classifier.initialModel: path} for path in paths.values()]
+    return dict(zip(paths, classifier.fit(train, maps), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"), [("model", [0, 1, 2, 0]), ("one.keras", [1] * 4), ("one.weights.h5", [1] * 4)]
+)
+def test_a_fit_starts_from_a_path(fitted, model, name, sources):
+    for member, source in enumerate(sources):
+        ours, theirs = (
+            one.memberNetwork(index).get_weights() for one, index in ((fitted[name], member), (model, source))
+        )
+        assert close(ours[2:], theirs[2:], atol=1e-7)
+    assert fitted[name].summary.initialLayers == (InitialLayers((0, 1, 2, 3), SHAPES, {}),)
+    fact = ("layers from initialModel", "members 0-3 start with 3 of 3 layers (convolution_0, dense, probability)")
+    assert fact in fitted[name].summary.facts()
+
+
+def test_a_fit_by_itself_gives_the_same_members_and_a_log_line(fitted, paths, train, capfd):
+    again = small(**KEEP, initialModel=paths["model"], verbose=1).fit(train.repartition(3))
+    assert weights_of(again) == weights_of(fitted["model"])
+    assert f"initialModel {paths['model']}: members 0-3 start with 3 of 3 layers (" in capfd.readouterr().err
+
+
+def test_the_record_is_saved_with_the_model(fitted, tmp_path):
+    fitted["model"].save(str(tmp_path / "model"))
+    loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
+    assert loaded.summary.initialLayers == fitted["model"].summary.initialLayers
+    assert loaded.getInitialModel() == fitted["model"].getInitialModel()
+
+
+def test_a_checkpoint_of_another_initial_model_is_not_resumed(paths, train, tmp_path):
+    settings = {**KEEP, "numMembers": 1, "checkpointDir": str(tmp_path / "checkpoint")}
+    first = small(**settings, initialModel=paths["one.keras"]).fit(train)
+    same = small(**settings, initialModel=paths["one.weights.h5"]).fit(train)  # the same weights by another path
+    assert same.summary.resumedMembers == (0,) and weights_of(same) == weights_of(first)
+    for other in ("", paths["model"]):
+        assert "holds members of another fit" in refused(small(**settings, initialModel=other).fit, train)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "reason"),
+    [
+        ("nothing", FileNotFoundError, "does not exist"),
+        ("nothing.keras", FileNotFoundError, "does not exist"),
+        ("text.keras", ValueError, "save it with model.save"),
+        ("text.h5", ValueError, "save it with model.save"),
+        ("folder.keras", OSError, "is not a file that Spark shows"),
+        ("text.*", ValueError, "reads as a pattern"),
+        ("text.txt", ValueError, "is not a saved CNNEnsembleClassificationModel"),
+    ],
+)
+def test_a_path_that_holds_no_model_is_refused(train, tmp_path, name, kind, reason):
+    for text in ("text.keras", "text.h5", "text.txt"):
+        (tmp_path / text).write_text("no model")
+    (tmp_path / "folder.keras").mkdir()
+    sentence = refused(small(initialModel=tmp_path / name).fit, train, kind=kind)
+    assert reason in sentence and f"initialModel '{tmp_path / name}'" in sentence
+
+
+def test_the_param_is_plain_json(tmp_path):
+    assert json.loads(json.dumps(small(initialModel=tmp_path).getInitialModel())) == str(tmp_path)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from pyspark.sql import SparkSession
 
+from spark_cnn_ensemble.checked import shortened
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.paths import refuse_pattern
 from spark_cnn_ensemble.ensemble import Ensemble
@@ -85,7 +86,8 @@ class InitialModel:
             ensemble = CNNEnsembleClassificationModel.read().session(spark).load(path)._ensemble
             return cls(path, tuple(_member_layers(ensemble, index) for index in range(min(len(ensemble), num_members))))
         except (OSError, ValueError) as error:
-            raise type(error)(f"initialModel '{path}' cannot be used: {error}") from None
+            kind = next(kind for kind in (FileNotFoundError, OSError, ValueError) if isinstance(error, kind))
+            raise kind(f"initialModel '{path}' cannot be used: {error}") from None
 
     def start(self, architecture: Architecture, num_members: int) -> Start:
         """What fits the network of the members.
@@ -204,6 +206,6 @@ def _shapes(layer: StoredLayer) -> tuple[tuple[int, ...], ...]:
 
 
 def _listed(layers: Sequence[StoredLayer]) -> str:
-    named = [f"{layer.name[:60] or layer.path} ({shapes_text(_shapes(layer))})" for layer in layers[:_MOST_NAMED]]
+    named = [f"{shortened(layer.name or layer.path)} ({shapes_text(_shapes(layer))})" for layer in layers[:_MOST_NAMED]]
     more = [f"{len(layers) - _MOST_NAMED} more"] if len(layers) > _MOST_NAMED else []
     return ", ".join([*named, *more])

@@ -75,6 +75,13 @@ def test_members_start_with_every_layer_that_fits(networks, tmp_path, some_digit
     assert identical(weights[-6:], networks[0].get_weights())
 
 
+def test_images_that_need_a_factor_start_with_the_same_layers(networks, tmp_path, some_digits):
+    start = started(stored(networks[0], tmp_path))
+    huge = examples(some_digits.images * np.float32(1e25), some_digits.labels)
+    weights = untrained(start, SMALL, bag_of(huge))
+    assert len(weights) == 9 and identical(weights[3:], networks[0].get_weights())
+
+
 @pytest.mark.parametrize(
     ("change", "taken"),
     [

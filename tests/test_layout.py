@@ -236,6 +236,7 @@ ALLOWED = {
     },
     "keras_files": set(),
     "initial_model": {
+        "checked",
         "engine",
         "engine.paths",
         "ensemble",

@@ -29,6 +29,7 @@ from spark_cnn_ensemble.fit.members import Trained, training
 from spark_cnn_ensemble.fit.out_of_bag import sample_size, vote_on_sample
 from spark_cnn_ensemble.fit.shared_fits import SharedFits
 from spark_cnn_ensemble.fit_result import MemberSummary, unseen_text
+from spark_cnn_ensemble.initial_model import FRESH, InitialModel, Start
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
@@ -141,6 +142,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         classWeighting: str = "none",
         randomShift: int = 0,
         randomFlip: bool = False,
+        initialModel: str | os.PathLike[str] = "",
         earlyStoppingPatience: int = 0,
         precision: str = "float32",
         seed: int = 17,
@@ -209,6 +211,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         started = time.perf_counter()
         for classifier in classifiers:
             classifier._check()
+        initial_models = self._initial_models(dataset.sparkSession, classifiers)
         columns, classes, class_names = self._read_schema(dataset)
         num_classes = classes.number
         draw = self._draw()
@@ -216,6 +219,14 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         for classifier, plan in zip(classifiers, plans, strict=True):
             check_thresholds(classifier, num_classes)
             check_network(plan.architecture, plan.precision)
+        starts = [
+            classifier._start(initial_models.get(classifier.getInitialModel()), plan.architecture)
+            for classifier, plan in zip(classifiers, plans, strict=True)
+        ]
+        plans = [
+            dataclasses.replace(plan, initial_weights=start.digests) for plan, start in zip(plans, starts, strict=True)
+        ]
+        initial = {key: data for start in starts for key, data in start.packed.items()}
         checkpoint = self._checkpoint(dataset.sparkSession, plans[0], draw)
 
         sample_rows = plans[0].rules.sample_size
@@ -223,7 +234,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         fitted = []
         with (
             FitProgress(dataset.sparkSession, len(plans) * draw.num_members, self.getVerbose() > 0) as progress,
-            training(bagged, plans, draw.num_members, checkpoint, progress) as all_trained,
+            training(bagged, plans, draw.num_members, checkpoint, progress, initial) as all_trained,
         ):
             counted = counts.get()
             self._check_classes(all_trained[0], counted["rows"], class_names, checkpoint)
@@ -248,7 +259,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         self._warn_of_shared_keys(counted)
         seconds = round(time.perf_counter() - started, 3)
         models = []
-        for classifier, (ensemble, trained, votes) in zip(classifiers, fitted, strict=True):
+        for classifier, start, (ensemble, trained, votes) in zip(classifiers, starts, fitted, strict=True):
             summary = CNNEnsembleTrainingSummary(
                 members=ensemble.members,
                 rows=counted["rows"],
@@ -258,6 +269,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
                 resumedMembers=trained.resumed,
                 missingMembers=trained.failures,
                 outOfBag=votes,
+                initialLayers=start.layers,
             )
             model = CNNEnsembleClassificationModel(ensemble, summary)
             model._resetUid(classifier.uid)
@@ -379,6 +391,19 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             keep_diverged=optional(self, "minMembers") is not None,
         )
 
+    def _initial_models(
+        self, spark: SparkSession, classifiers: Sequence[CNNEnsembleClassifier]
+    ) -> dict[str, InitialModel]:
+        paths = dict.fromkeys(path for classifier in classifiers if (path := classifier.getInitialModel()))
+        return {path: InitialModel.read(spark, path, self.getNumMembers()) for path in paths}
+
+    def _start(self, model: InitialModel | None, architecture: Architecture) -> Start:
+        if model is None:
+            return FRESH
+        start = model.start(architecture, self.getNumMembers())
+        note(model.note(start), self.getVerbose() > 0)
+        return start
+
     def _checkpoint(self, spark: SparkSession, plan: TrainingPlan, draw: Draw) -> Checkpoint | None:
         if not self.getCheckpointDir():
             return None
@@ -390,6 +415,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         }
         # Memory limit, divergence handling and messages do not affect finished members.
         del identity["rules"]["memory_limit"], identity["keep_diverged"], identity["rules"]["pixels"]["source"]
+        if not plan.initial_weights:
+            del identity["initial_weights"]  # as in checkpoints from before there were any
         return Checkpoint(spark, self.getCheckpointDir(), identity)
 
     def _check_classes(
@@ -572,6 +599,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def setRandomFlip(self, value: bool) -> CNNEnsembleClassifier:
         """Sets the value of randomFlip."""
         return self._set(randomFlip=value)
+
+    def setInitialModel(self, value: str | os.PathLike[str]) -> CNNEnsembleClassifier:
+        """Sets the value of initialModel."""
+        return self._set(initialModel=value)
 
     def setEarlyStoppingPatience(self, value: int) -> CNNEnsembleClassifier:
         """Sets the value of earlyStoppingPatience."""

@@ -125,6 +125,55 @@ class MemberSummary:
 
 
 @dataclass(frozen=True)
+class InitialLayers:
+    """What members took from initialModel.
+
+    Attributes
+    ----------
+    members : tuple of int
+        The members that this holds for.
+    taken : dict of str to tuple of tuple of int
+        The layers that they started with, each with the shapes of its weights.
+    fresh : dict of str to str
+        The layers that started at random, each with the reason.
+    """
+
+    members: tuple[int, ...]
+    taken: dict[str, tuple[tuple[int, ...], ...]]
+    fresh: dict[str, str]
+
+    def text(self) -> str:
+        """One clause, such as "members 0, 1 start with 2 of 3 layers (a, b); c is new: it has 3, not 4"."""
+        who = f"member{'' if len(self.members) == 1 else 's'} {_ranges(self.members)}"
+        start = "starts" if len(self.members) == 1 else "start"
+        layers = len(self.taken) + len(self.fresh)
+        new = "".join(f"; {name} is new: {why}" for name, why in self.fresh.items())
+        return f"{who} {start} with {len(self.taken)} of {layers} layers ({', '.join(self.taken)}){new}"
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> InitialLayers:
+        """The inverse of `dataclasses.asdict` and JSON."""
+        taken = {name: tuple(tuple(shape) for shape in shapes) for name, shapes in values["taken"].items()}
+        return cls(tuple(values["members"]), taken, dict(values["fresh"]))
+
+
+def shapes_text(shapes: Sequence[Sequence[int]]) -> str:
+    """Shapes of a layer's weights, such as 5x5x1x16 + 16."""
+    return " + ".join("x".join(map(str, shape)) or "1 number" for shape in shapes)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers, runs of them as first-last."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1] = [runs[-1][0], number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, run)) for run in runs)
+
+
+@dataclass(frozen=True)
 class FitResult:
     """The record of a fit; `CNNEnsembleTrainingSummary` documents the attributes."""
 
@@ -136,6 +185,7 @@ class FitResult:
     resumedMembers: tuple[int, ...] = ()
     missingMembers: dict[int, str] = field(default_factory=dict)
     outOfBag: OutOfBag | None = None
+    initialLayers: tuple[InitialLayers, ...] = ()
 
     @property
     def oobAccuracy(self) -> float | None:
@@ -216,6 +266,8 @@ class FitResult:
             ("epochs", f"{self.totalIterations}"),
             ("training accuracy, mean member", f"{self.accuracy:.2%}"),
         ]
+        if self.initialLayers:
+            pairs.append(("layers from initialModel", "; ".join(layers.text() for layers in self.initialLayers)))
         if self.resumedMembers:
             pairs.append(("members found in checkpointDir", _listed(self.resumedMembers)))
         if unseen := unseen_text(self):
@@ -250,6 +302,7 @@ class FitResult:
             "resumedMembers": list(self.resumedMembers),
             "missingMembers": {str(member): why for member, why in self.missingMembers.items()},
             "outOfBag": None if self.outOfBag is None else self.outOfBag.to_dict(),
+            "initialLayers": [asdict(layers) for layers in self.initialLayers],
         }
 
     @classmethod
@@ -271,6 +324,7 @@ class FitResult:
         known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
         known["missingMembers"] = {int(member): why for member, why in known.get("missingMembers", {}).items()}
         known["resumedMembers"] = tuple(known.get("resumedMembers", ()))
+        known["initialLayers"] = tuple(map(InitialLayers.from_dict, known.get("initialLayers", ())))
         out_of_bag = known.get("outOfBag")
         known["outOfBag"] = None if out_of_bag is None else OutOfBag.from_dict(out_of_bag, class_names)
         return cls(**{**known, "members": tuple(members)})
@@ -354,6 +408,14 @@ def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None
     for member, why in result.get("missingMembers", {}).items():
         check_int("missingMembers", int(member))
         check_each(str, "missingMembers", [why], 1)
+    for layers in check_list(result.get("initialLayers", [])):
+        for member in check_list(layers["members"]):
+            check_int("members of initialLayers", member)
+        for shapes in layers["taken"].values():
+            for shape in check_list(shapes):
+                for side in check_list(shape):
+                    check_int("taken of initialLayers", side)
+        check_each(str, "fresh of initialLayers", list(layers["fresh"].values()), len(layers["fresh"]))
     votes = result.get("outOfBag")
     if votes is None:
         return

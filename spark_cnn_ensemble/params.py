@@ -289,6 +289,15 @@ class HasOptimization(Params):
         default=False,
         decides_bags=False,
     )
+    initialModel: Declared[str] = Declared(
+        "initialModel",
+        "path of weights to start from: a saved model (member i starts from its member i modulo their number) or a "
+        "Keras file, .keras or .weights.h5 (all members start from it); layers that fit by name and shape are taken, "
+        "the others start at random. '': all start at random.",
+        to_path,
+        default="",
+        decides_bags=False,
+    )
     earlyStoppingPatience: Declared[int] = Declared(
         "earlyStoppingPatience",
         "a member stops after this many epochs without a lower loss on the rows of validationIndicatorCol, and "
@@ -338,6 +347,10 @@ class HasOptimization(Params):
     def getRandomFlip(self) -> bool:
         """Gets the value of randomFlip or its default value."""
         return self.getOrDefault(self.randomFlip)
+
+    def getInitialModel(self) -> str:
+        """Gets the value of initialModel or its default value."""
+        return self.getOrDefault(self.initialModel)
 
     def getEarlyStoppingPatience(self) -> int:
         """Gets the value of earlyStoppingPatience or its default value."""

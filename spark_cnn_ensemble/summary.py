@@ -39,6 +39,8 @@ class CNNEnsembleTrainingSummary(FitResult):
         For each member that was left out because it diverged (see minMembers), the reason.
     outOfBag : OutOfBag or None
         The votes on the out-of-bag sample; None if no sample was drawn, or no row can be out-of-bag.
+    initialLayers : tuple of InitialLayers
+        What members took from initialModel, one entry per group of members that took the same; empty without it.
 
     Examples
     --------

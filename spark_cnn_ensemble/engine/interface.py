@@ -19,6 +19,8 @@ from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 UNFINISHED = "_temporary"  # the folder in which Hadoop's committers keep what tasks write until they end
+_READ_BYTES = 64 << 20  # of a file that are collected at once
+_LARGEST_FILE = 2**31 - 1024  # an array in Java holds little more
 
 
 class Entry(NamedTuple):
@@ -56,6 +58,31 @@ class Files(ABC):
                 F.col("_metadata.file_modification_time").cast("double"),
             )
             return [Entry(path, modified, text) for text, path, modified in rows.collect()]
+
+    def read(self, path: str) -> bytes:
+        """The bytes of a file.
+
+        Raises
+        ------
+        FileNotFoundError
+            Nothing is at `path`.
+        OSError
+            It is a folder, hidden (its name begins with an underscore or a dot), or 2 GiB or larger.
+        """
+        if not self.exists(path):
+            raise FileNotFoundError(f"File {path} does not exist; pass the path of one.")
+        with in_a_sentence():
+            files = self._spark.read.format("binaryFile").load(path)
+            sizes = [row["length"] for row in files.select("length").limit(2).collect()]
+            if len(sizes) != 1:
+                raise OSError(
+                    f"{path} is not a file that Spark shows; pass that of a file whose name begins with a letter."
+                )
+            if sizes[0] > _LARGEST_FILE:
+                raise OSError(f"{path} has {sizes[0]:,} bytes, but Spark reads files below 2 GiB; make it smaller.")
+            # The driver's JVM holds one part at a time.
+            parts = range(1, sizes[0] + 1, _READ_BYTES)
+            return b"".join(files.select(F.substring("content", begin, _READ_BYTES)).collect()[0][0] for begin in parts)
 
     @abstractmethod
     def exists(self, path: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from spark_cnn_ensemble.engine.shared_weights import collect_parts, join_parts
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
 from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.worker.bag import empty_bag
+from spark_cnn_ensemble.worker.initial_weights import SharedInitialWeights
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
@@ -66,6 +67,7 @@ def training(
     num_members: int,
     checkpoint: Checkpoint | None,
     progress: FitProgress,
+    initial: Mapping[str, bytes],
 ) -> Iterator[list[Trained]]:
     """Train each member on its bag, once per plan.
 
@@ -80,6 +82,8 @@ def training(
     checkpoint : Checkpoint or None
         Receives the members; those that it holds are not trained again. Only with a single plan.
     progress : FitProgress
+    initial : mapping of str to bytes
+        Packed weights that members start from, by their SHA-256, for all plans.
 
     Yields
     ------
@@ -105,7 +109,15 @@ def training(
     ]
     weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
     # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
-    with refusing_in_python(), _trained(bagged, plans, missing, num_members, checkpoint, progress) as trained:
+    train = functools.partial(
+        train_members,
+        plans=tuple(plans),
+        members=tuple(missing),
+        report=progress.reporter,
+        receiver=progress.receiver,
+        initial=_shared(bagged, initial) if missing else None,
+    )
+    with refusing_in_python(), _trained(bagged, train, len(plans), missing, num_members, checkpoint) as trained:
         if missing:
             _collect(trained, missing, num_members, reports, weights)
         lost = sorted({member for of_plan in reports for member in set(range(num_members)) - set(of_plan)})
@@ -163,26 +175,25 @@ def _received(member: int, rows: list[Row]) -> tuple[dict[str, Any], bytes]:
     return report, data
 
 
+def _shared(bagged: DataFrame, initial: Mapping[str, bytes]) -> SharedInitialWeights | None:
+    if not initial:
+        return None
+    return SharedInitialWeights(tuple(initial), engine_of(bagged.sparkSession).share(list(initial.values())))
+
+
 @contextmanager
 def _trained(
     bagged: DataFrame,
-    plans: Sequence[TrainingPlan],
+    train: Callable[..., Any],
+    times: int,
     members: list[int],
     num_members: int,
     checkpoint: Checkpoint | None,
-    progress: FitProgress,
 ) -> Iterator[DataFrame]:
-    """The rows that the workers send for `members`, in a frame that can be read several times."""
-    train = functools.partial(
-        train_members,
-        plans=tuple(plans),
-        members=tuple(members),
-        report=progress.reporter,
-        receiver=progress.receiver,
-    )
+    """The rows that workers send for `members`, `times` each, in a frame that can be read several times."""
     trained = bagged
     if members:
-        bags = place_bags(bagged, members, num_members, len(plans))
+        bags = place_bags(bagged, members, num_members, times)
         trained = bags.mapInPandas(engine_of(bagged.sparkSession).for_workers(train), TRAINED_SCHEMA)
     if checkpoint is not None:
         if members:

@@ -16,6 +16,7 @@ import numpy as np
 
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples
+from spark_cnn_ensemble.worker.initial_weights import InitialArrays
 from spark_cnn_ensemble.worker.network import STANDARDIZATION, build_network
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Divergence
@@ -83,9 +84,9 @@ class Trainer:
 
     @keras_settings()
     def train(
-        self, bag: Bag, plan: TrainingPlan, observe: Observe | None = None
+        self, bag: Bag, plan: TrainingPlan, observe: Observe | None = None, initial: InitialArrays | None = None
     ) -> tuple[list[np.ndarray], dict[str, list[float]]]:
-        """Train a member from fresh weights, by a plan with this program.
+        """Train a member by a plan with this program, from fresh weights and those in `initial`.
 
         Raises
         ------
@@ -109,11 +110,11 @@ class Trainer:
             scaled = self.program.architecture.scaled
             if exceeds_float32(mean, variance) and not scaled:
                 architecture = replace(self.program.architecture, scaled=True)
-                return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan, observe)
+                return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan, observe, initial)
             standardization = standardization_weights(mean, variance, scaled)
         if plan.class_weighting == "balanced":
             bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
-        self._reset(seed, standardization)
+        self._reset(seed, standardization, initial or {})
         rng = np.random.default_rng(seed)
         steps = self._steps(bag.training.images.dtype, bag.training.soft_labels is not None)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
@@ -168,13 +169,15 @@ class Trainer:
         remedy = "" if standardized else ", or set standardization=True if the features are not scaled"
         return f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate{remedy}."
 
-    def _reset(self, seed: int, standardization: list[np.ndarray]) -> None:
+    def _reset(self, seed: int, standardization: list[np.ndarray], initial: InitialArrays) -> None:
         # Initial weights come from a copy of the network, not from initializers: this works for any custom network.
         fresh = build_network(self.program.architecture, seed)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
         if standardization:
             self.network.get_layer(STANDARDIZATION).set_weights(standardization)
+        for place, array in initial.items():
+            self.network.weights[len(standardization) + place].assign(array)
         for variable, value in self._reset_step:
             variable.assign(value)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from spark_cnn_ensemble.worker.bag import Bag, Examples, collect_bag
+from spark_cnn_ensemble.worker.initial_weights import InitialArrays, SharedInitialWeights
 from spark_cnn_ensemble.worker.live_report import LiveReporter, Receiver
 from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 from spark_cnn_ensemble.worker.runtime import load_tensorflow_in_task
@@ -45,6 +46,7 @@ def train_members(
     members: Sequence[int],
     report: Report | None = None,
     receiver: Receiver | None = None,
+    initial: SharedInitialWeights | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Train the member that this partition is for, by the plan that it is for.
 
@@ -60,6 +62,8 @@ def train_members(
         Called when a member is done; the accuracy is NaN if it diverged.
     receiver : Receiver, optional
         Of reports while the member trains.
+    initial : SharedInitialWeights, optional
+        What the plans' members start from; needed if a plan has initial weights.
 
     Yields
     ------
@@ -73,8 +77,9 @@ def train_members(
     index, place = divmod(task.partitionId(), len(members))
     plan, member = plans[index], members[place]
     bag = collect_bag(frames, member, plan.rules)
+    arrays = initial.arrays(plan, member) if initial is not None else {}
     with _reporting(receiver, index, member, task.taskAttemptId(), plan.epochs) as observe:
-        table = train_member(bag, plan, task.attemptNumber(), observe)
+        table = train_member(bag, plan, task.attemptNumber(), observe, arrays)
     if report is not None:
         outcome = json.loads(table["report"].iloc[0])
         accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
@@ -104,7 +109,13 @@ def reported_accuracy(report: dict[str, Any]) -> float:
     return curve[report.get("keptEpoch", len(curve)) - 1]
 
 
-def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0, observe: Observe | None = None) -> pd.DataFrame:
+def train_member(
+    bag: Bag,
+    plan: TrainingPlan,
+    attempt: int = 0,
+    observe: Observe | None = None,
+    initial: InitialArrays | None = None,
+) -> pd.DataFrame:
     """Train one member.
 
     Parameters
@@ -115,6 +126,8 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0, observe: Observ
         Number of earlier attempts of this task.
     observe : callable, optional
         See `Observe`.
+    initial : mapping of int to numpy.ndarray, optional
+        Weights that the member starts from; the others are fresh.
 
     Returns
     -------
@@ -143,7 +156,7 @@ def train_member(bag: Bag, plan: TrainingPlan, attempt: int = 0, observe: Observ
     }
     try:
         trainer = trainer_of(plan.program)
-        weights, history = trainer.train(bag, plan, observe)
+        weights, history = trainer.train(bag, plan, observe, initial)
         report.update(history=history, keptEpoch=kept_epoch(history, plan))
         report["scaled"] = len(weights) > len(trainer.network.weights)
         data = pack_weights(weights)

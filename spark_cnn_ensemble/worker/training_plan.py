@@ -60,6 +60,9 @@ class TrainingPlan(Program):
         "balanced": rows weigh in the loss so that each class of a bag weighs the same.
     keep_diverged : bool
         Whether a member that diverges is reported; if not, it fails the job.
+    initial_weights : tuple of str
+        SHA-256 of the packed weights to start from: member i has entry i modulo their number. Empty: all start at
+        random. See `initial_weights`.
     """
 
     rules: BagRules
@@ -69,6 +72,7 @@ class TrainingPlan(Program):
     seed: int
     class_weighting: str = "none"
     keep_diverged: bool = False
+    initial_weights: tuple[str, ...] = ()
 
     @property
     def program(self) -> Program:

@@ -30,7 +30,7 @@ def each_value(values_by_name):
 
 def test_every_range_is_tested():
     assert set(OUT_OF_RANGE) == set(IN_RANGE) == set(RANGES)
-    without_range = {"network", "checkpointDir", *(name for name in PARAMS if name.endswith("Col"))}
+    without_range = {"network", "checkpointDir", "initialModel", *(name for name in PARAMS if name.endswith("Col"))}
     booleans = {"standardization", "randomFlip", "resizeImages", "keepDisputedRows"}
     assert set(PARAMS) - set(RANGES) - without_range == booleans
 

@@ -137,6 +137,16 @@ def a_fit_that_is_resumed(spark, folder):
     return [digests(again), again.summary.resumedMembers]
 
 
+def fits_that_start_from_models(spark, folder):
+    """Members that start from a saved model, and from a Keras file that client and server both see."""
+    model_of(spark).save(f"{folder}/initial")
+    model_of(spark).memberNetwork(1).save(f"{folder}/initial.keras")
+    classifier = small()
+    maps = [{classifier.initialModel: f"{folder}/{name}"} for name in ("initial", "initial.keras")]
+    models = classifier.fit(rows_of(spark)[0], maps)
+    return [[digests(model), [layers.text() for layers in model.summary.initialLayers]] for model in models]
+
+
 def scores(spark, folder):
     """Every output of transform, with its metadata, for rows with one that cannot be scored."""
     test = rows_of(spark)[1]

@@ -7,7 +7,7 @@ PYTHON = python3.11 python3.12 python3.13 python3.10 python3
 VENV = .venv
 PACKAGES = -e '.[dev]'
 PY = $(VENV)/bin/python
-CODE = $(wildcard spark_cnn_ensemble tests benchmarks docs/conf.py docs/_ext scripts/run-notebooks)
+CODE = $(wildcard spark_cnn_ensemble tests benchmarks docs/conf.py docs/_ext scripts/run-notebooks scripts/archive-classes)
 
 # Spark starts its Python workers by this name; without it, they would be the python3 of PATH.
 export PYSPARK_PYTHON = $(CURDIR)/$(PY)
@@ -19,7 +19,7 @@ help: ## this list
 demo: $(VENV)/.installed ## train and score a small ensemble
 	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
 
-test: $(VENV)/.installed ## run the tests (ARGS="-k vote" goes to pytest)
+test: $(VENV)/spark.jsa ## run the tests (ARGS="-k vote" goes to pytest)
 	@$(with_java) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-spark: ## run the tests on another Spark, in .spark/ (SPARK=3.5.8 PYTHON=python3.10 ARGS=tests/test_checks.py)
@@ -71,6 +71,10 @@ clean: ## remove caches, build outputs and what Spark leaves behind
 
 distclean: clean ## clean, and remove the environments
 	@rm -rf .venv .spark .peers
+
+$(VENV)/spark.jsa: $(VENV)/.installed scripts/archive-classes
+	@echo "Archiving Spark's Java classes, once; each session of the tests starts faster with them ..."
+	@$(with_java) $(PY) scripts/archive-classes $@ >$@.log 2>&1 || { echo "Without it, as $@.log explains."; touch $@; }
 
 # A name on PATH may be a shim without a Python behind it, so each is run, not only looked up.
 # Debian's python3 has no ensurepip; its own pip then installs pip into $(VENV).

@@ -34,10 +34,15 @@ from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress, note
-from spark_cnn_ensemble.rows.classes import count_classes, one_class_in_metadata, one_label
-from spark_cnn_ensemble.rows.columns import label_values
+from spark_cnn_ensemble.rows.classes import (
+    count_classes,
+    one_class_in_metadata,
+    one_label,
+    other_number_in_metadata,
+)
 from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.features import Features, features_of, source_of
+from spark_cnn_ensemble.rows.labels import labels_of
 from spark_cnn_ensemble.rows.shapes import infer_shape
 from spark_cnn_ensemble.rows.training_rows import Classes, TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -57,9 +62,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     """Trains an ensemble of small CNNs, each on its own bag of the rows, one Spark task per member.
 
     Features may be a vector, an array of numbers, arrays of arrays, Spark's image struct, bytes (raw pixels, PNG or
-    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans. The
-    input is read once if numClasses, or the metadata of the label column, gives the number of classes; otherwise there
-    is one more pass over the label column. Without inputShape, a small job over the first rows finds it.
+    JPEG), or a struct of bytes and path. Labels are class indices 0, 1, 2, ... of any numeric type, or booleans, or
+    soft labels: a vector or an array with the probability of each class. The input is read once if numClasses, or the
+    metadata of the label column, gives the number of classes; otherwise there is one more pass over the label column.
+    Without inputShape, a small job over the first rows finds it.
 
     The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same
     spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.
@@ -277,10 +283,12 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         Runs a job only for what neither a Param nor metadata gives: the images' shape, from the first rows, and the
         number of classes, from the label column.
         """
-        _, class_names, in_metadata = label_values(dataset, self.getLabelCol())
-        given = optional(self, "numClasses")
+        labels = labels_of(dataset, self.getLabelCol())
+        class_names, in_metadata, given = labels.class_names, labels.num_classes, optional(self, "numClasses")
         if not given and in_metadata == 1:
             raise ValueError(one_class_in_metadata(self.getLabelCol(), class_names))
+        if given and labels.probabilities is not None and in_metadata not in (None, given):
+            raise ValueError(other_number_in_metadata(labels, given))
         columns = TrainingColumns.of(
             dataset,
             lambda: self._features(dataset),
@@ -292,7 +300,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         elif in_metadata:
             classes = Classes(in_metadata, "metadata")
         else:
-            counted = count_classes(dataset, columns.label, self.getLabelCol(), self._skips, columns.validates)
+            counted = count_classes(dataset, labels, self._skips, columns.validates)
             classes = Classes(counted, "rows")
         named = tuple(class_names) if class_names and len(class_names) == classes.number else None
         return columns, classes, named

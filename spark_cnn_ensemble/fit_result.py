@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list
+from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list, shortened
 from spark_cnn_ensemble.votes import OutOfBag, recall_text
 
 R = TypeVar("R", bound="FitResult")
@@ -49,8 +49,8 @@ class MemberSummary:
         Rows in its bag, each counted as often as it has copies: the images of one epoch.
     validationRows : int
         Rows that it validated on.
-    classCounts : tuple of int
-        Rows of each class in its bag, those of weight 0 left out.
+    classCounts : tuple of int, or of float
+        Rows of each class in its bag, those of weight 0 left out; the sums of the probabilities if labels are soft.
     seconds : float
         Wall time of its training, without the wait for its rows.
     history : dict of str to tuple of float
@@ -75,7 +75,7 @@ class MemberSummary:
     rows: int
     examples: int
     validationRows: int
-    classCounts: tuple[int, ...]
+    classCounts: tuple[float, ...]
     seconds: float
     history: dict[str, tuple[float, ...]]
     retries: int = 0
@@ -370,8 +370,11 @@ def check_member(member: dict[str, Any], classes: int) -> None:
     check_int("retries", member.get("retries", 0))
     check_each(bool, "spilled", [member.get("spilled", False)], 1)
     check_each((int, float), "seconds", [member["seconds"]], 1)
-    for count in check_each(int, "classCounts", member["classCounts"], classes):
-        check_int("classCounts", count)
+    # Sums of soft labels are all floats.
+    kind = int if int in map(type, check_list(member["classCounts"])) else float
+    for count in check_each(kind, "classCounts", member["classCounts"], classes):
+        if not 0 <= count < 2**63:
+            raise ValueError(f"classCounts is {shortened(count)} instead of a finite number >= 0")
     history = member["history"]
     epochs = len(check_list(history["loss"]))
     if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:

@@ -28,8 +28,9 @@ from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
 from spark_cnn_ensemble.params import HasScoringPrecision, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.rows.columns import label_fault, label_values, refusing
+from spark_cnn_ensemble.rows.columns import refusing
 from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
+from spark_cnn_ensemble.rows.labels import labels_of
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.evaluation import COUNTS_SCHEMA, count_votes
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -322,7 +323,8 @@ class CNNEnsembleClassificationModel(
         Parameters
         ----------
         dataset : DataFrame
-            With the columns featuresCol and labelCol.
+            With the columns featuresCol and labelCol. Of a soft label, the class with the largest probability is
+            compared, the first of equal ones.
 
         Returns
         -------
@@ -336,9 +338,9 @@ class CNNEnsembleClassificationModel(
         """
         self._check()
         features = self._features(dataset)
-        label, _, _ = label_values(dataset, self.getLabelCol())
+        labels = labels_of(dataset, self.getLabelCol())
         plan = self._plan(features.pixels)
-        fault = label_fault(label, self.getLabelCol(), self.numClasses, "give labels of the model's classes")
+        fault, label = labels.fault(self.numClasses, "give labels of the model's classes"), labels.index
         cells = cells_to_score(features, plan.refuse_invalid)
         if plan.refuse_invalid:
             label = refusing(label.cast("int"), fault, features.name)

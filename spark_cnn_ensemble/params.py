@@ -568,8 +568,8 @@ class HasDataShape(Params):
 
     numClasses: Declared[int] = Declared(
         "numClasses",
-        "number of classes (>= 2); unset: from the label column's metadata, else the largest label + 1, which "
-        "costs a pass over the label column.",
+        "number of classes (>= 2); unset: from the label column's metadata, else the largest label + 1, or the length "
+        "of soft labels, which costs a pass over the label column.",
         TypeConverters.toInt,
         allowed=at_least(2),
     )

@@ -22,7 +22,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.engine.interface import Entry
+from spark_cnn_ensemble.engine.interface import UNFINISHED, Entry
 from spark_cnn_ensemble.engine.paths import path_exists, refuse_pattern
 
 _ORPHANED = 24 * 3600.0  # seconds after which a folder that no generation names is not of a save that still runs
@@ -140,6 +140,7 @@ class SavedFolder:
         replaced = {_folder(one) for one, _ in older} - kept
         for _, entry in older:
             self._files.delete(entry.path)
+        running = False
         for entry in self._files.matches(f"{self._path}/members/*"):
             found = _FOLDER_OF_SAVE.search(entry.path)
             if found is None:  # of version 0.1, whose files are next to the folders
@@ -150,6 +151,9 @@ class SavedFolder:
             orphaned = folder not in kept and time.time() - entry.modified > _ORPHANED
             if folder in replaced or orphaned:
                 self._files.delete(f"{self._path}/{folder}")
+            running = running or not (folder in kept or folder in replaced or orphaned)
+        if not running:
+            self._files.delete(f"{self._path}/metadata/{UNFINISHED}")
 
     @staticmethod
     def _number(metadata: dict[str, Any]) -> int:

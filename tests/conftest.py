@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pyspark
 import pytest
+from support.java_options import java_options
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-# For Spark here and in every process that is started from here. Java's second compiler and its parallel collector cost
-# more than they gain in jobs as short as these.
-os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# For Spark here and in every process that is started from here.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", java_options())
 
 from pyspark.sql import SparkSession
 from support.classifiers import small
@@ -39,6 +39,8 @@ def spark():
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
+        .config("spark.python.daemon.module", "support.daemon")
+        .config("spark.executorEnv.PYTHONPATH", os.path.dirname(__file__))
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
         .getOrCreate()

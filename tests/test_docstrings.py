@@ -14,7 +14,7 @@ import pytest
 from support.example_files import write_example_files
 
 import spark_cnn_ensemble
-from spark_cnn_ensemble import datasets, plots, votes
+from spark_cnn_ensemble import datasets, networks, plots, votes
 
 matplotlib.use("Agg")
 
@@ -26,6 +26,7 @@ PUBLIC = {
     **{name: getattr(spark_cnn_ensemble, name) for name in spark_cnn_ensemble.__all__},
     "votes.DisputedRow": votes.DisputedRow,
     **{f"datasets.{name}": getattr(datasets, name) for name in datasets.__all__},
+    **{f"networks.{name}": getattr(networks, name) for name in networks.__all__},
     **{f"plots.{name}": getattr(plots, name) for name in plots.__all__},
 }
 FUNCTIONS = {name: item for name, item in PUBLIC.items() if inspect.isfunction(item)}
@@ -79,6 +80,7 @@ def members():
 
 EXAMPLES = examples()
 DATA_PAGE = sections("data.md")
+NETWORKS_PAGE = sections("networks.md")
 METHODS = {f"{cls.__name__}.{name}": getattr(cls, name) for cls, name in members() if callable(getattr(cls, name))}
 PROPERTIES = [
     pytest.param(cls, name, id=f"{cls.__name__}.{name}")
@@ -135,6 +137,11 @@ def test_the_page_about_starting_from_weights_gives_what_it_shows(spark, tmp_pat
     run(
         doctest.DocTestParser().get_doctest(code_of(text), {}, page, page, 0), {"spark": spark, "folder": str(tmp_path)}
     )
+
+
+@pytest.mark.parametrize("heading", NETWORKS_PAGE)
+def test_the_page_about_networks_gives_what_it_shows(heading):
+    run(NETWORKS_PAGE[heading], {})
 
 
 def test_every_block_of_the_page_about_data_runs():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import time
 import uuid
 from collections.abc import Callable
 
@@ -14,6 +16,13 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.engine.failures import in_a_sentence
 from spark_cnn_ensemble.engine.interface import Entry, Files
 from spark_cnn_ensemble.engine.paths import path_exists
+
+_TRIES = 5  # to add a file to a folder
+# Hadoop's committer renames a task's file when the task ends, and leaves alone what other clients have begun to add.
+_COMMITTER = {
+    "mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "mapreduce.fileoutputcommitter.cleanup.skipped": "true",
+}
 
 
 class ConnectFiles(Files):
@@ -50,10 +59,18 @@ class ConnectFiles(Files):
         self.delete(probe)
 
     def add(self, folder: str, name: str, line: str) -> bool:
-        with in_a_sentence():
-            one = self._spark.createDataFrame([(line,)], "value string").coalesce(1)
-            one.write.mode("append").text(folder)
-            return True
+        one = self._spark.createDataFrame([(line,)], "value string").coalesce(1)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with in_a_sentence():
+                    one.write.mode("append").options(**_COMMITTER).text(folder)
+                break
+            except Exception:
+                # Hadoop's committer, when it ends, deletes what another client has begun to add to the folder.
+                if not tries_left:
+                    raise
+                time.sleep(random.uniform(0, 1))
+        return True
 
     def delete(self, path: str) -> None:
         # Spark's own writers delete in this way, before they overwrite. It asks for the session of the thread, and the

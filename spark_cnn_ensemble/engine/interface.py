@@ -20,6 +20,7 @@ from spark_cnn_ensemble.worker.weights import WeightsOf
 
 _READ_BYTES = 64 << 20  # of a file that are collected at once
 _LARGEST_FILE = 2**31 - 1024  # an array in Java holds little more
+UNFINISHED = "_temporary"  # the folder in which Hadoop's committers keep what tasks write until they end
 
 
 class Entry(NamedTuple):
@@ -106,7 +107,7 @@ class Files(ABC):
         """Add a text file of one line to a folder, which is made if it does not exist.
 
         A reader sees the whole file or none. Returns False, and adds nothing, if the engine can see that there is a
-        file called `name`; an engine that cannot chooses another name.
+        file called `name`; an engine that cannot chooses another name. It may leave a folder `UNFINISHED` there.
         """
 
     @abstractmethod

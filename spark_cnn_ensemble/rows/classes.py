@@ -10,7 +10,7 @@ import warnings
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.rows.columns import label_fault
+from spark_cnn_ensemble.rows.labels import Labels
 from spark_cnn_ensemble.worker.refusal import OR_SKIP
 
 MAX_INFERRED_CLASSES = 1000
@@ -20,35 +20,44 @@ _TWO_CLASSES = (
 )
 
 
-def count_classes(
-    dataset: DataFrame, label: Column, name: str, skip_invalid: bool, validates: Column | None = None
-) -> int:
-    """The largest label + 1, and at least 2; runs a job over the label column, and over the rows' `validates` if given.
+def count_classes(dataset: DataFrame, labels: Labels, skip_invalid: bool, validates: Column | None = None) -> int:
+    """The number of classes: the largest class index + 1, and at least 2, or the length of soft labels.
 
-    Labels that begin at 1 give a warning.
+    Runs a job over the label column, and over the rows' `validates` if given. Class indices that begin at 1 give a
+    warning.
 
     Raises
     ------
     ValueError
-        A label is not a class index and must not be skipped, no label is usable, the training rows have only one, or
-        there are implausibly many classes.
+        A label cannot be used and must not be skipped, no label is usable, the training rows have only one, soft labels
+        differ in length, or there are implausibly many classes.
     """
-    fault = label_fault(label, name, None)
+    fault, label, name = labels.fault(None), labels.index, labels.name
     sound = fault.isNull()
     trains = sound if validates is None else sound & ~validates
+    size = F.lit(None).cast("int") if labels.probabilities is None else F.when(sound, F.size(labels.probabilities))
     summary = dataset.select(
         F.count(F.lit(1)),
         F.min(fault),
         F.max(F.when(sound, label)),
         F.min(F.when(trains, label)),
         F.max(F.when(trains, label)),
+        F.min(size),
+        F.max(size),
     ).head()
     assert summary is not None
-    rows, first_fault, largest, lowest_trained, highest_trained = summary
+    rows, first_fault, largest, lowest_trained, highest_trained, shortest, longest = summary
     if first_fault is not None and not skip_invalid:
         raise ValueError(f"A row: {first_fault}{OR_SKIP}.")
     if largest is None:
         raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
+    if longest is not None:
+        if shortest < longest:
+            raise ValueError(
+                f"Column '{name}' (parameter 'labelCol') holds {shortest} probabilities in one row and {longest} in "
+                "another; set 'numClasses' to the number of classes."
+            )
+        return int(longest)
     if largest >= MAX_INFERRED_CLASSES:
         raise ValueError(
             f"Column '{name}' (parameter 'labelCol') holds label {largest:.0f}; more than {MAX_INFERRED_CLASSES} "
@@ -78,3 +87,11 @@ def one_class_in_metadata(name: str, class_names: list[str] | None) -> str:
     """The sentence that refuses a label column whose metadata has a single class."""
     named = f", '{class_names[0]}'" if class_names else ""
     return f"The metadata of column '{name}' (parameter 'labelCol') has one class{named}, {_TWO_CLASSES}"
+
+
+def other_number_in_metadata(labels: Labels, given: int) -> str:
+    """The sentence that refuses a numClasses other than the length of soft labels in the column's metadata."""
+    return (
+        f"Column '{labels.name}' (parameter 'labelCol') holds {labels.num_classes} probabilities per row, but "
+        f"'numClasses' is {given}; set it to {labels.num_classes}."
+    )

@@ -1,18 +1,17 @@
-"""The columns other than features that fit and transform read from a user's DataFrame.
+"""The columns that fit and transform read from a user's DataFrame, other than features and labels.
 
 Here: each column found and checked in the schema, its values as a Spark expression, and what is wrong with each row
-whose value is unusable (its fault, with the remedy). Not here: features (`features`), keys and bags (`training_rows`).
-A function that runs a job says so. Called by the estimator and the model.
+whose value is unusable (its fault, with the remedy). Not here: features (`features`), labels (`labels`), keys and bags
+(`training_rows`). A function that runs a job says so. Called by the estimator and the model.
 """
 
 from __future__ import annotations
 
 import math
 
-from pyspark.ml.linalg import VectorUDT
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, BooleanType, DataType, NumericType, StructField, StructType
+from pyspark.sql.types import BooleanType, NumericType, StructField, StructType
 
 from spark_cnn_ensemble.worker.refusal import OR_SKIP
 
@@ -55,79 +54,6 @@ def field(dataset: DataFrame, name: str, param: str) -> StructField:
             f"The DataFrame has more than one column '{first}' (parameter '{param}'); rename one, or set '{param}'."
         )
     return path[-1]
-
-
-def label_values(dataset: DataFrame, name: str) -> tuple[Column, list[str] | None, int | None]:
-    """The label column as double, its class names and its number of classes; None for what the metadata does not hold.
-
-    Raises
-    ------
-    ValueError
-        The column is missing, or is not numeric.
-    """
-    entry = field(dataset, name, "labelCol")
-    if not isinstance(entry.dataType, NumericType | BooleanType):
-        raise ValueError(
-            f"Column '{name}' (parameter 'labelCol') is of type {entry.dataType.simpleString()}, but labels must be "
-            f"class indices 0, 1, 2, ...; {_label_remedy(name, entry.dataType)}."
-        )
-    attributes = (entry.metadata or {}).get("ml_attr", {})
-    names = attributes.get("vals")
-    count = len(names) if names else attributes.get("num_vals")
-    if count is None and attributes.get("type") == "binary":
-        count = 2
-    return column(dataset, name).cast("double"), names, count
-
-
-def _label_remedy(name: str, kind: DataType) -> str:
-    """What to do about labels of a type that is not numeric."""
-    if isinstance(kind, VectorUDT | ArrayType):
-        values = f"F.col('{name}')" if isinstance(kind, ArrayType) else f"vector_to_array('{name}')"
-        return (
-            "turn one-hot labels into indices by "
-            f"withColumn('{name}', F.array_position({values}, F.array_max({values})) - 1)"
-        )
-    return "index the labels with a StringIndexer, or cast the column"
-
-
-def label_fault(label: Column, name: str, num_classes: int | None, remedy: str = "") -> Column:
-    """What is wrong with a label that is not a class index and what to do about it, else null.
-
-    Parameters
-    ----------
-    label : Column
-        double.
-    name : str
-        The user's name of the column.
-    num_classes : int or None
-        What class indices are below, if that is to be checked.
-    remedy : str
-        What to do about a label that is not below `num_classes`.
-    """
-    indices = "0, 1, 2, ..." if num_classes is None else f"0 to {num_classes - 1}"
-    expected, value = f" where a whole number {indices} was expected; ", label.cast("string")
-    fault = F.when(label.isNull() | F.isnan(label), F.lit(f"has no label{expected}fix the row")).when(
-        (label < 0) | (label != F.rint(label)) | (label == math.inf),
-        F.concat(F.lit("has label "), value, F.lit(f"{expected}fix the row")),
-    )
-    if num_classes is not None:
-        fault = fault.when(label >= num_classes, F.concat(F.lit("has label "), value, F.lit(f"{expected}{remedy}")))
-    return F.concat(F.lit(f"column '{name}' "), fault)
-
-
-def new_label_fault(label: Column, name: str, num_classes: int) -> Column:
-    """What is wrong with a class index that was not there when the classes were counted, else null."""
-    return F.when(
-        label >= num_classes,
-        F.concat(
-            F.lit(f"column '{name}' has label "),
-            label.cast("string"),
-            F.lit(
-                f", but the labels were 0 to {num_classes - 1} when they were counted, so the DataFrame gave other "
-                "rows when it was read again; persist it or set 'numClasses'"
-            ),
-        ),
-    )
 
 
 def weight_fault(weight: Column, name: str) -> Column:

@@ -17,15 +17,13 @@ from spark_cnn_ensemble.rows.columns import (
     column,
     field,
     indicator,
-    label_fault,
-    label_values,
-    new_label_fault,
     numeric,
     refusing,
     weight_fault,
 )
 from spark_cnn_ensemble.rows.draw import Draw
 from spark_cnn_ensemble.rows.features import Features
+from spark_cnn_ensemble.rows.labels import Labels, labels_of
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
 
 
@@ -35,9 +33,11 @@ class Classes(NamedTuple):
     number: int
     source: Literal["param", "metadata", "rows"]
 
-    def remedy(self) -> str:
-        """What to do about a label that is not below the number."""
+    def remedy(self, soft: bool) -> str:
+        """What to do about a class index that is not below the number, or a soft label of another length."""
         if self.source == "metadata":
+            if soft:
+                return "fix the row"
             return f"fix the row, or set 'numClasses', which the column's metadata gives as {self.number}"
         return f"fix the row, or set another 'numClasses' than {self.number}"
 
@@ -49,9 +49,7 @@ class TrainingColumns:
     Parameters
     ----------
     features : Features
-    label : Column
-        double.
-    label_name : str
+    labels : Labels
     weight : Column or None
         double.
     weight_name : str or None
@@ -63,8 +61,7 @@ class TrainingColumns:
     """
 
     features: Features
-    label: Column
-    label_name: str
+    labels: Labels
     weight: Column | None = None
     weight_name: str | None = None
     validates: Column | None = None
@@ -93,8 +90,7 @@ class TrainingColumns:
         if identity_name:
             field(dataset, identity_name, "idCol")
         return cls(
-            label=label_values(dataset, label_name)[0],
-            label_name=label_name,
+            labels=labels_of(dataset, label_name),
             weight=numeric(dataset, weight_name, "weightCol") if weight_name else None,
             weight_name=weight_name,
             validates=indicator(dataset, indicator_name) if indicator_name else None,
@@ -142,7 +138,8 @@ def bag_rows(
         keys=F.approx_count_distinct(F.when(sound, key)),
     )
     # Hashing the pixels is the slowest step here, so only rows that are sent to a worker are hashed.
-    content = F.xxhash64(columns.features.content(F.col("features")), "label", "weight")
+    label = "label" if columns.labels.probabilities is None else "soft_label"
+    content = F.xxhash64(columns.features.content(F.col("features")), label, "weight")
     bagged = counts.observed.where(sound & (F.size("bags") > 0)).drop("fault")
     bagged = bagged.withColumn("content_key", key if columns.identity is None else content)
     return explode_bags(bagged).select(*BAG_COLUMNS), counts
@@ -183,11 +180,12 @@ def explode_bags(rows: DataFrame) -> DataFrame:
 
 def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, skip_invalid: bool) -> DataFrame:
     """Select, cast and rename the columns; column fault is null where a row can be used."""
-    features, label, weight = columns.features, columns.label, columns.weight
+    features, labels, weight = columns.features, columns.labels, columns.weight
+    soft = labels.probabilities
     counted = classes.source == "rows"
-    beyond = (None, "") if counted else (classes.number, classes.remedy())
-    faults = [features.fault, label_fault(label, columns.label_name, *beyond)]
-    hashed = [features.content(features.cells), label]
+    expected = (None, "") if counted else (classes.number, classes.remedy(soft is not None))
+    faults = [features.fault, labels.fault(*expected)]
+    hashed = [features.content(features.cells), labels.content]
     name = features.name
     if weight is not None:
         assert columns.weight_name is not None
@@ -200,14 +198,15 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, 
         identity = F.concat(F.lit(f"{columns.identity_name}="), columns.identity.cast("string"))
         name = F.coalesce(identity, name)
     fault = F.coalesce(*faults)
-    index = label.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
+    index = labels.index.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
     index = F.when(fault.isNull(), index) if skip_invalid else refusing(index, fault, name)
     if counted:  # a row that was not there before is no fault of the row, so it is never skipped
-        new = F.when(fault.isNull(), new_label_fault(label, columns.label_name, classes.number))
+        new = F.when(fault.isNull(), labels.new_fault(classes.number))
         index = refusing(index, new, name, skippable=False)
     return dataset.select(
         row_key.alias("row_key"),
         index.alias("label"),
+        (F.lit(None) if soft is None else soft).cast("array<float>").alias("soft_label"),
         (F.lit(None) if weight is None else weight).cast("float").alias("weight"),
         (F.lit(False) if columns.validates is None else columns.validates).alias("validates"),
         name.alias("name"),

@@ -18,7 +18,8 @@ from spark_cnn_ensemble.worker.refusal import Refusal, row_fault
 
 # A training row on its way to a member. `copies`: times that the member trains on it; 0 for a row that only validates,
 # or is a guest for the out-of-bag sample. `counts_here`: true in exactly one of the bags that hold the row. `ticket`:
-# its number in the draw of that sample, or null. `name`: what the user knows the row by, or null.
+# its number in the draw of that sample, or null. `soft_label`: the probability of each class; null: that of `label` is
+# 1. `name`: what the user knows the row by, or null.
 BAG_COLUMNS = (
     "member",
     "copies",
@@ -28,6 +29,7 @@ BAG_COLUMNS = (
     "content_key",
     "ticket",
     "label",
+    "soft_label",
     "weight",
     "name",
     "features",
@@ -52,6 +54,8 @@ class Examples:
         Shape (n,), int32: times that each row is in the bag.
     places : numpy.ndarray or None
         Shape (n,): the index in `images` of each row's image. None: the images are in the order of the rows.
+    soft_labels : numpy.ndarray or None
+        Shape (n, classes), float32: the probability of each class. None: that of `labels` is 1.
     """
 
     images: np.ndarray
@@ -59,9 +63,15 @@ class Examples:
     weights: np.ndarray | None
     copies: np.ndarray
     places: np.ndarray | None = None
+    soft_labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """What the loss compares an output with: the soft labels, or else the labels."""
+        return self.labels if self.soft_labels is None else self.soft_labels
 
     def gather(self, index: np.ndarray) -> np.ndarray:
         """The images of the rows at `index`, in memory."""
@@ -158,6 +168,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
     """
     store = PixelStore(rules.pixels.shape, rules.memory_limit)
     tables: list[pd.DataFrame] = []
+    soft_labels: list[np.ndarray] = []
     skipped, first_fault, fingerprint = 0, "", (0, 0, 0)
     for frame in frames:
         if set(frame["member"]) - {member}:
@@ -171,7 +182,10 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
         fingerprint = _add_fingerprint(fingerprint, frame)
-        tables.append(frame.drop(columns=["features", "name"])[sound])
+        table = frame.drop(columns=["features", "name", "soft_label"])[sound]
+        if len(table) and frame["soft_label"].iloc[0] is not None:  # the rows of a fit are all of one kind
+            soft_labels.append(np.stack(frame["soft_label"][sound].to_list()).astype(np.float32))
+        tables.append(table)
         store.append(block[sound])
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=BAG_COLUMNS[:-1])
     trains, validates = rows["copies"].to_numpy() > 0, rows["validates"].to_numpy(bool)
@@ -193,6 +207,7 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         None if rows["weight"].isna().all() else rows["weight"].to_numpy(np.float32),
         rows["copies"].to_numpy(np.int32),
         places,
+        np.concatenate(soft_labels)[order] if soft_labels else None,
     )
     num_training, num_validating = int(trains.sum()), int((role == 1).sum())
     training = _cut(everything, slice(0, num_training))
@@ -219,6 +234,7 @@ def _cut(examples: Examples, span: slice) -> Examples:
         labels=examples.labels[span],
         weights=None if examples.weights is None else examples.weights[span],
         copies=examples.copies[span],
+        soft_labels=None if examples.soft_labels is None else examples.soft_labels[span],
     )
     if examples.places is None:
         return replace(cut, images=examples.images[span])

@@ -59,25 +59,28 @@ class Trainer:
         self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
 
-    def _compile_steps(self, images: Any) -> Any:
+    def _compile_steps(self, images: Any, soft: bool) -> Any:
         import tensorflow as tf
 
         whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-        signature = [*self._examples(images), *[whole] * 3, *[total] * 3]
+        signature = [*self._examples(images, soft), *[whole] * 3, *[total] * 3]
         return tf.function(self._run_steps, signature, autograph=False)
 
-    def _compile_evaluation(self, images: Any) -> Any:
+    def _compile_evaluation(self, images: Any, soft: bool) -> Any:
         import tensorflow as tf
 
-        signature = [*self._examples(images), *[tf.TensorSpec([], tf.float32)] * 2]
+        signature = [*self._examples(images, soft), *[tf.TensorSpec([], tf.float32)] * 2]
         return tf.function(self._run_evaluation, signature, autograph=False)
 
-    def _examples(self, images: Any) -> list[Any]:
+    def _examples(self, images: Any, soft: bool) -> list[Any]:
         """Signature for any number of examples, so that TensorFlow traces once for bags of all sizes."""
         import tensorflow as tf
 
-        shape = [None, *self.program.architecture.input_shape]
-        return [tf.TensorSpec(shape, images), tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
+        architecture = self.program.architecture
+        labels = tf.TensorSpec([None], tf.int32)
+        targets = tf.TensorSpec([None, architecture.num_classes], tf.float32) if soft else labels
+        shape = [None, *architecture.input_shape]
+        return [tf.TensorSpec(shape, images), labels, targets, tf.TensorSpec([None], tf.float32)]
 
     @keras_settings()
     def train(
@@ -113,7 +116,7 @@ class Trainer:
             bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
         self._reset(seed, standardization, initial or {})
         rng = np.random.default_rng(seed)
-        steps = self._steps(bag.training.images.dtype)
+        steps = self._steps(bag.training.images.dtype, bag.training.soft_labels is not None)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
         last_step = plan.epochs * -(-len(positions) // plan.batch_size)
         step = 0
@@ -145,7 +148,7 @@ class Trainer:
         return weights, history
 
     def _validate(self, validation: Examples) -> Any:
-        evaluate = self._evaluate(validation.images.dtype)
+        evaluate = self._evaluate(validation.images.dtype, validation.soft_labels is not None)
         totals: Any = (np.float32(0), np.float32(0))
         for chunk in _chunks(validation, np.arange(len(validation)), self._validation_batch):
             totals = evaluate(*chunk, *totals)
@@ -182,6 +185,7 @@ class Trainer:
         self,
         images: Any,
         labels: Any,
+        targets: Any,
         weights: Any,
         first_step: Any,
         last_step: Any,
@@ -196,26 +200,28 @@ class Trainer:
 
         def run_step(span: slice, total_loss: Any, total_right: Any) -> Any:
             step = first_step + span.start // program.batch_size
-            batch, target = images[span], labels[span]
+            batch = images[span]
             if program.random_shift or program.random_flip:
                 batch = augment(batch, tf.stack([seed, step]), program.random_shift, program.random_flip)
             with tf.GradientTape() as tape:
                 output = self.network(tf.cast(batch, tf.float32), training=True)
-                losses = _cross_entropy(target, output) * weights[span]
+                losses = _cross_entropy(targets[span], output) * weights[span]
                 loss = tf.reduce_mean(losses)
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
             self._step(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, last_step))
-            return total_loss + tf.reduce_sum(losses), total_right + _number_right(target, output)
+            return total_loss + tf.reduce_sum(losses), total_right + _number_right(labels[span], output)
 
         return _over_batches(tf.shape(labels)[0], program.batch_size, run_step, (total_loss, total_right))
 
-    def _run_evaluation(self, images: Any, labels: Any, weights: Any, total_loss: Any, total_right: Any) -> Any:
+    def _run_evaluation(
+        self, images: Any, labels: Any, targets: Any, weights: Any, total_loss: Any, total_right: Any
+    ) -> Any:
         import tensorflow as tf
 
         def evaluate(span: slice, total_loss: Any, total_right: Any) -> Any:
             output = self.network(tf.cast(images[span], tf.float32), training=False)
-            losses = _cross_entropy(labels[span], output) * weights[span]
+            losses = _cross_entropy(targets[span], output) * weights[span]
             return total_loss + tf.reduce_sum(losses), total_right + _number_right(labels[span], output)
 
         return _over_batches(tf.shape(labels)[0], self._validation_batch, evaluate, (total_loss, total_right))
@@ -258,7 +264,7 @@ def kept_epoch(history: dict[str, list[float]], plan: TrainingPlan) -> int:
 
 
 def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """Images, labels and weights in an order, a few whole batches at a time, so that a bag on disk stays there.
+    """Images, labels, targets and weights in an order, a few whole batches at a time: a bag on disk stays there.
 
     Weights are divided by their mean over the order, so that they do not scale the learning rate.
     """
@@ -270,19 +276,26 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
     step = _rows_at_once(examples.images, batch_size)
     for begin in range(0, len(order), step):
         index = order[begin : begin + step]
-        yield examples.gather(index), examples.labels[index], weights[index]
+        yield examples.gather(index), examples.labels[index], examples.targets[index], weights[index]
 
 
 def _balanced(examples: Examples) -> Examples:
     """The rows with weights by which each class weighs the same, on top of those that they have.
 
-    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), each copy counted.
+    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), each copy counted. The weight
+    of a class multiplies its probability in a soft label.
     """
     copies = np.maximum(examples.copies, 1)  # a row that validates has no copy
-    counts = np.bincount(examples.labels, copies)
-    factors = (copies.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1)))[examples.labels]
+    soft = examples.soft_labels
+    counts = np.bincount(examples.labels, copies) if soft is None else copies @ soft.astype(np.float64)
+    by_class = copies.sum() / (max(1, np.count_nonzero(counts)) * np.where(counts > 0, counts, 1))
+    if soft is None:
+        factors = by_class[examples.labels]
+    else:
+        factors = soft @ by_class
+        soft = (soft * by_class / factors[:, None]).astype(np.float32)
     weights = factors if examples.weights is None else factors * examples.weights
-    return replace(examples, weights=weights.astype(np.float32))
+    return replace(examples, weights=weights.astype(np.float32), soft_labels=soft)
 
 
 def _rows_at_once(images: np.ndarray, batch_size: int) -> int:
@@ -292,6 +305,8 @@ def _rows_at_once(images: np.ndarray, batch_size: int) -> int:
 def _cross_entropy(target: Any, output: Any) -> Any:
     import keras
 
+    if target.shape.rank == 2:
+        return keras.losses.categorical_crossentropy(target, output)
     return keras.losses.sparse_categorical_crossentropy(target, output)
 
 

@@ -170,9 +170,11 @@ def train_member(
     return _table(bag.member, len(parts), part=range(len(parts)), bytes=parts, report=reports)
 
 
-def _class_counts(examples: Examples, classes: int) -> list[int]:
-    """Rows of each class, those of weight 0 left out, as nothing is learned from them."""
+def _class_counts(examples: Examples, classes: int) -> list[int] | list[float]:
+    """Rows of each class, those of weight 0 left out, as nothing is learned from them; sums of soft labels."""
     learned = slice(None) if examples.weights is None else examples.weights > 0
+    if examples.soft_labels is not None:
+        return examples.soft_labels[learned].sum(axis=0, dtype=np.float64).round(3).tolist()
     return np.bincount(examples.labels[learned], minlength=classes).tolist()
 
 

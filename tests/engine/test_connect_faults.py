@@ -75,6 +75,8 @@ def test_models_are_overwritten_and_loaded_at_once(client):
     assert not errors
     assert len(sizes) > 3 and set(sizes) <= {1, 2, 4}
     assert len([one for one in (folder / "overwritten" / "members").iterdir() if one.name[0] not in "._"]) == 1
+    running.ask(f"model.write().overwrite().save({path!r})")
+    assert not list((folder / "overwritten" / "metadata").glob("_temporary"))
 
 
 @pytest.mark.parametrize("first", [False, True], ids=["over a model", "of a new path"])

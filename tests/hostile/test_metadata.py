@@ -1,6 +1,7 @@
 """Metadata with values of another type, sign or length is refused; it imports nothing and leads to no other path."""
 
 import json
+import math
 import sys
 
 import pytest
@@ -128,7 +129,17 @@ BAD_VALUES = {
     (*MEMBER, "keptEpoch"): [*NOT_COUNTS, 10**6],
     (*MEMBER, "spilled"): [1, "no", None],
     (*MEMBER, "seconds"): ["1", None, True],
-    (*MEMBER, "classCounts"): [[1], [1, 2, 3], [-1, 2], [0.5, 1], "12", None],
+    (*MEMBER, "classCounts"): [
+        [1],
+        [1, 2, 3],
+        [-1, 2],
+        [0.5, 1],
+        [-0.5, 1.5],
+        [math.nan, 1.0],
+        [1e300, 1.0],
+        "12",
+        None,
+    ],
     (*MEMBER, "history"): [{}, [], None, {"loss": [], "accuracy": []}, {"loss": [1.0]}],
     (*MEMBER, "history", "loss"): [["1"], [1.0, 2.0], 3, None, [[1.0]]],
     (*MEMBER, "history", "<b>loss</b>"): [[1.0]],

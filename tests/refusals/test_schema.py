@@ -4,7 +4,6 @@ import re
 
 import pytest
 from pyspark.ml.feature import VectorAssembler
-from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.mllib.linalg import Vectors as OldVectors
 from pyspark.mllib.util import MLUtils
 from pyspark.sql import functions as F
@@ -129,26 +128,6 @@ def test_the_remedy_for_old_vectors_works(spark):
         "pyspark.mllib.util.MLUtils.convertVectorColumnsToML(dataset, 'features')."
     )
     assert two_by_two().fit(MLUtils.convertVectorColumnsToML(frame, "features")).inputShape == [2, 2, 1]
-
-
-ONE_HOT = {
-    "arrays": (lambda: F.array(*[(F.col("label") == index).cast("double") for index in range(2)]), "F.col('label')"),
-    "vectors": (
-        lambda: array_to_vector(F.array(*[(F.col("label") == index).cast("double") for index in range(2)])),
-        "vector_to_array('label')",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", ONE_HOT)
-def test_the_remedy_for_one_hot_labels_works(spark, good, case):
-    one_hot, values = ONE_HOT[case]
-    frame = good.withColumn("label", one_hot())
-    text = fit_refused(spark, frame)
-    remedy = f"withColumn('label', F.array_position({values}, F.array_max({values})) - 1)"
-    assert text.endswith(f"; turn one-hot labels into indices by {remedy}."), text
-    indices = eval(f"frame.{remedy}", {"frame": frame, "F": F, "vector_to_array": vector_to_array})
-    assert indices.select("id", "label").collect() == good.select("id", "label").collect()
 
 
 def test_a_part_of_an_image_struct_is_refused(spark):

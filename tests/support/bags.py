@@ -30,20 +30,22 @@ def training_plan(architecture=SMALL, **changes):
     return TrainingPlan(architecture=architecture, rules=rules, **{**fields, **changes})
 
 
-def examples(images, labels, weights=None, copies=None):
-    """Rows to train on, in memory; by default each once and without weights."""
+def examples(images, labels, weights=None, copies=None, soft_labels=None):
+    """Rows to train on, in memory; by default each once, without weights and soft labels."""
     return Examples(
         np.asarray(images),
         np.asarray(labels, np.int32),
         None if weights is None else np.asarray(weights, np.float32),
         np.ones(len(labels), np.int32) if copies is None else np.asarray(copies, np.int32),
+        soft_labels=None if soft_labels is None else np.asarray(soft_labels, np.float32),
     )
 
 
 def pick(rows, index):
     """The examples at `index`."""
     weights = None if rows.weights is None else rows.weights[index]
-    return Examples(rows.images[index], rows.labels[index], weights, rows.copies[index])
+    soft = None if rows.soft_labels is None else rows.soft_labels[index]
+    return Examples(rows.images[index], rows.labels[index], weights, rows.copies[index], soft_labels=soft)
 
 
 def none_of(rows):
@@ -91,6 +93,7 @@ def bag_frame(rows):
             "content_key": content_key,
             "ticket": None,
             "label": label,
+            "soft_label": None,
             "weight": np.nan,
             "name": None,
             "features": features,

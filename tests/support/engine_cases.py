@@ -106,6 +106,16 @@ def columns_of_a_fit(spark, folder):
     return [digests(model), model.summary.skippedRows, re.sub(r"\d+", "N", refused[1])]
 
 
+def soft_labels(spark, folder):
+    """The member that learns from the votes of a model, and the refusal of probabilities that do not fit."""
+    scored = model_of(spark).transform(rows_of(spark)[0].where("id < 400").drop("label"))
+    classifier = small(numMembers=1, labelCol="probability", idCol="id")
+    student = classifier.fit(scored)
+    refused = refusal_of(lambda: classifier.setNumClasses(9).fit(scored))
+    assert refused[0] == "ValueError"
+    return [digests(student), student.evaluate(scored).confusionMatrix.tolist(), refused]
+
+
 def a_bag_on_disk(spark, folder):
     """The member of a bag that is larger than its memory."""
     images = np.random.default_rng(0).integers(0, 256, (300, 72, 72), np.uint8)

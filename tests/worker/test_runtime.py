@@ -34,6 +34,7 @@ def test_a_process_has_the_threads_of_its_first_call():
     assert output_of(process) == ["3 2", "3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gpus", "seen"), [(["0", "GPU-7"], ("0,GPU-7", "PCI_BUS_ID")), ([], ("unset", "unset"))], ids=["two", "none"]
 )

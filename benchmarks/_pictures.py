@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 
-def load_pictures(path, size=None):
+def load_pictures(path, size=None, most=None):
     """Colour pictures and their classes, in a random order that is always the same.
 
     Parameters
@@ -16,6 +16,8 @@ def load_pictures(path, size=None):
         A folder, or a tar archive, whose files are CLASS/NAME, at any depth.
     size : int, optional
         Height and width that pictures are resized to; by default all must have one size.
+    most : int, optional
+        Read only this number of pictures, the first in that order.
 
     Returns
     -------
@@ -27,14 +29,14 @@ def load_pictures(path, size=None):
     """
     from PIL import Image
 
-    images, classes = [], []
-    for name, content in sorted(_files(Path(path))):
-        picture = Image.open(io.BytesIO(content)).convert("RGB")
+    files = sorted(_files(Path(path)))
+    names, labels = np.unique([Path(name).parent.name for name, _ in files], return_inverse=True)
+    order = np.random.default_rng(0).permutation(len(files))[:most]
+    images = []
+    for index in order:
+        picture = Image.open(io.BytesIO(files[index][1])).convert("RGB")
         images.append(np.asarray(picture.resize((size, size)) if size else picture))
-        classes.append(Path(name).parent.name)
-    names, labels = np.unique(classes, return_inverse=True)
-    order = np.random.default_rng(0).permutation(len(images))
-    return np.stack(images)[order], labels[order], names.tolist()
+    return np.stack(images), labels[order], names.tolist()
 
 
 def _files(path):

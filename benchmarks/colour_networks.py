@@ -2,7 +2,7 @@
 
 Fits an ensemble with one of `spark_cnn_ensemble.networks` on a folder or tar archive of class folders, and prints the
 members' mean accuracy, the vote's, and the seconds of the fit. 5,000 pictures are held out, or a fifth if there are
-fewer than 25,000; they are the same in each run. Bags are "subsample" at the rate of --share. Nothing is recorded:
+not as many; they are the same in each run. Bags are "subsample" at the rate of --share. Nothing is recorded:
 settings differ from run to run.
 
 Needs: the library, Pillow, and pictures, such as those of CIFAR-10.
@@ -20,17 +20,16 @@ from _timing import timed
 from spark_cnn_ensemble import CNNEnsembleClassifier, networks
 from spark_cnn_ensemble.datasets import to_dataframe
 
+HELD_OUT = 5000  # pictures
+
 
 def main(options):
     """Fit, evaluate, print."""
-    images, labels, names = load_pictures(options.pictures, options.size)
-    held_out = min(5000, len(images) // 5)
-    kept = slice(held_out, None if options.rows is None else held_out + options.rows)
+    most = None if options.rows is None else HELD_OUT + options.rows
+    images, labels, names = load_pictures(options.pictures, options.size, most)
+    held_out = HELD_OUT if len(images) > HELD_OUT else len(images) // 5
     spark = session()
-    train, test = (
-        to_dataframe(spark, images[kept], labels[kept]),
-        to_dataframe(spark, images[:held_out], labels[:held_out]),
-    )
+    test, train = (to_dataframe(spark, images[part], labels[part]) for part in (slice(held_out), slice(held_out, None)))
     shape, make = list(images.shape[1:]), getattr(networks, options.network)
     classifier = CNNEnsembleClassifier(
         network=make(shape, len(names), **({} if options.width is None else {"width": options.width})),

@@ -131,6 +131,14 @@ def test_the_page_about_data_gives_what_it_shows(heading, spark, example_files):
     run(DATA_PAGE[heading], {"spark": spark, "folder": example_files})
 
 
+def test_the_page_about_starting_from_weights_gives_what_it_shows(spark, tmp_path):
+    page = "starting_from_weights.md"
+    text = (Path(__file__).parents[1] / "docs" / "guide" / page).read_text()
+    run(
+        doctest.DocTestParser().get_doctest(code_of(text), {}, page, page, 0), {"spark": spark, "folder": str(tmp_path)}
+    )
+
+
 @pytest.mark.parametrize("heading", NETWORKS_PAGE)
 def test_the_page_about_networks_gives_what_it_shows(heading):
     run(NETWORKS_PAGE[heading], {})

@@ -133,9 +133,7 @@ def main():
     """Each case with both engines in turn, then first rows of sessions."""
     rows = []
     for case in CASES:
-        found = alternate(
-            {engine: lambda engine=engine: run_apart(__file__, "score", case, engine) for engine in ENGINES}
-        )
+        found = alternate({engine: functools.partial(run_apart, __file__, "score", case, engine) for engine in ENGINES})
         gain = ratios(found["onnx"], found["tensorflow"])
         rows.append((case, *(spread([v / 1e3 for v in found[engine]]) for engine in ENGINES), spread(gain, ".2f")))
         show(rows[-1])

@@ -35,7 +35,7 @@ def import_extra(package: str) -> Any:
     except ImportError:
         raise ImportError(
             f"scoringEngine='onnx' and exports to ONNX need the package {package}, which this Python does not have; "
-            "run pip install 'spark_cnn_ensemble[onnx]'."
+            "run pip install 'spark-cnn-ensemble[onnx]'."
         ) from None
 
 

@@ -167,5 +167,5 @@ def test_an_export_without_its_package_says_what_to_install(model, tmp_path, mon
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert refused(model.export, tmp_path / "export", "onnx", kind=ImportError) == (
         "scoringEngine='onnx' and exports to ONNX need the package onnx, which this Python does not have; run pip "
-        "install 'spark_cnn_ensemble[onnx]'."
+        "install 'spark-cnn-ensemble[onnx]'."
     )

@@ -79,4 +79,4 @@ def test_weights_that_a_graph_cannot_hold_are_refused():
 def test_a_missing_package_is_named(layers, package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     text = refused(onnx_graph, classifier(layers, layers.Dropout(0.1, name=package)), kind=ImportError)
-    assert f"need the package {package}, " in text and text.endswith("pip install 'spark_cnn_ensemble[onnx]'.")
+    assert f"need the package {package}, " in text and text.endswith("pip install 'spark-cnn-ensemble[onnx]'.")

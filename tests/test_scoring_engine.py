@@ -104,7 +104,7 @@ def test_a_driver_without_onnxruntime_is_refused(model, test, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert refused(by_onnx(model).transform, test, kind=ImportError) == (
         "scoringEngine='onnx' and exports to ONNX need the package onnxruntime, which this Python does not have; run pip "
-        "install 'spark_cnn_ensemble[onnx]'."
+        "install 'spark-cnn-ensemble[onnx]'."
     )
 
 

@@ -59,7 +59,7 @@ def _onnxruntime() -> Any:
     except ImportError:
         raise Refusal(
             "scoringEngine='onnx' needs the package onnxruntime in the Python of the driver and of Spark's workers; "
-            "run pip install 'spark_cnn_ensemble[onnx]' there, or set scoringEngine='tensorflow'."
+            "run pip install 'spark-cnn-ensemble[onnx]' there, or set scoringEngine='tensorflow'."
         ) from None
     arena = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT

@@ -112,7 +112,7 @@ def test_weights_that_do_not_fit_the_network_are_refused(nine_members):
 def test_a_worker_without_onnxruntime_says_what_to_install(nine_members, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.setattr(onnx_ensemble, "_onnxruntime", onnx_ensemble._onnxruntime.__wrapped__)
-    with pytest.raises(Refusal, match=r"pip install 'spark_cnn_ensemble\[onnx\]' there, or set scoringEngine="):
+    with pytest.raises(Refusal, match=r"pip install 'spark-cnn-ensemble\[onnx\]' there, or set scoringEngine="):
         load_ensemble(by_onnx(voting_plan("no onnxruntime", members=1)), nine_members.__getitem__)
 
 

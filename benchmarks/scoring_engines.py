@@ -104,7 +104,7 @@ def first_row(engine, path):
 
     model = CNNEnsembleClassificationModel.load(path).setScoringEngine(engine)
     rows = spark.range(1).selectExpr("array_repeat(float(1), 784) AS features")
-    model.transform(rows).head()
+    model.transform(rows).collect()
     seconds = time.perf_counter() - begun
     return seconds, worker_peak(spark) / 1e6
 
@@ -123,7 +123,7 @@ def saved_model(path):
     from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
 
     x, y = load_mnist()[0]
-    classifier = CNNEnsembleClassifier(**PARAMS, numMembers=10, epochs=1, oobSampleSize=0, verbose=0)
+    classifier = CNNEnsembleClassifier(**PARAMS, numMembers=10, epochs=1, oobSampleSize=0)
     spark = session()
     classifier.fit(to_dataframe(spark, x[:5000], y[:5000])).save(path)
     spark.stop()

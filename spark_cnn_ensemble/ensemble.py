@@ -100,11 +100,16 @@ class Ensemble:
         Raises
         ------
         ValueError
-            A layer cannot be converted.
+            A layer cannot be converted, or weights do not fit a custom network.
         ImportError
             A package is missing.
         """
-        graphs = {index: onnx_graph(self.architectures[index]) for index in sorted(set(self.architecture_of))}
+        graphs: dict[int, OnnxGraph] = {}
+        for member, index in enumerate(self.architecture_of):
+            architecture = self.architectures[index]
+            if index not in graphs and architecture.network:  # which is built, and may claim any size
+                check_number(architecture, unpack_weights(self.weights[member]), member)
+            graphs.setdefault(index, onnx_graph(architecture))
         return tuple(graphs[index] for index in self.architecture_of)
 
     def subset(self, indices: Sequence[int]) -> Ensemble:

@@ -27,9 +27,9 @@ from pyspark.sql.types import ArrayType, FloatType
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
-from spark_cnn_ensemble.worker.loaded_ensemble import LoadedEnsemble
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.tensorflow_ensemble import TensorFlowEnsemble
 from spark_cnn_ensemble.worker.weights import unpack_weights
 
 MEMBERS, MILLION = 10, 1_000_000
@@ -38,7 +38,7 @@ MEMBERS, MILLION = 10, 1_000_000
 def bare_loop(plan, weights, seconds):
     """Rows x members per second of this process: the compiled members on a block in memory, and nothing else."""
     load_tensorflow(threads=1)
-    ensemble = LoadedEnsemble(plan, weights.__getitem__)
+    ensemble = TensorFlowEnsemble(plan, weights.__getitem__)
     images = load_mnist()[1][0][: plan.block_rows, ..., None]
     ensemble.vote(images)
     return rate(lambda: sum(len(images) for _ in ensemble.outputs(images)), seconds)

@@ -1,6 +1,6 @@
 """The members of a model on the driver: an immutable value of networks and weights.
 
-It knows neither Params nor DataFrames. The estimator makes it and the model holds it; `worker.loaded_ensemble` is its
+It knows neither Params nor DataFrames. The estimator makes it and the model holds it; `worker.loaded_ensemble` has its
 counterpart in a worker process.
 """
 
@@ -13,12 +13,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from spark_cnn_ensemble.checked import check_each, check_int, check_list
 from spark_cnn_ensemble.engine.shared_weights import SharedWeights
 from spark_cnn_ensemble.fit_result import MemberSummary, check_member
-from spark_cnn_ensemble.worker.loaded_ensemble import check_number, check_shapes
+from spark_cnn_ensemble.onnx_writer import onnx_graph
 from spark_cnn_ensemble.worker.network import Architecture, build_network
+from spark_cnn_ensemble.worker.onnx_graph import OnnxGraph
 from spark_cnn_ensemble.worker.runtime import keras_settings
+from spark_cnn_ensemble.worker.tensorflow_ensemble import check_number, check_shapes
 from spark_cnn_ensemble.worker.weights import digest, unpack_weights
 
 
@@ -90,6 +94,24 @@ class Ensemble:
         network.set_weights(arrays)
         return network
 
+    def onnx_graphs(self) -> tuple[OnnxGraph, ...]:
+        """For each member the ONNX graph of its network, without its weights; members share those that are equal.
+
+        Raises
+        ------
+        ValueError
+            A layer cannot be converted, or weights do not fit a custom network.
+        ImportError
+            A package is missing.
+        """
+        graphs: dict[int, OnnxGraph] = {}
+        for member, index in enumerate(self.architecture_of):
+            architecture = self.architectures[index]
+            if index not in graphs and architecture.network:  # which is built, and may claim any size
+                check_number(architecture, unpack_weights(self.weights[member]), member)
+            graphs.setdefault(index, onnx_graph(architecture))
+        return tuple(graphs[index] for index in self.architecture_of)
+
     def subset(self, indices: Sequence[int]) -> Ensemble:
         """The members at `indices`, in that order."""
         return Ensemble(
@@ -132,13 +154,15 @@ class Ensemble:
         )
 
     @keras_settings()
-    def to_keras(self, soft: bool) -> Any:
+    def to_keras(self, soft: bool, thresholds: np.ndarray | None = None) -> Any:
         """One Keras model of all members that votes as `worker.decision` does.
 
         Parameters
         ----------
         soft : bool
             Whether the mean softmax decides rather than the majority.
+        thresholds : numpy.ndarray, optional
+            Shape (classes,); the class with the largest probability / threshold is predicted.
 
         Returns
         -------
@@ -160,10 +184,15 @@ class Ensemble:
         total = softmax[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(softmax)
         count = votes[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(votes)
         raw = total if soft else count
-        tied = ops.equal(raw, ops.max(raw, axis=-1, keepdims=True))
+        probability = score = raw / len(self)
+        lowest = ops.full_like(total, -1.0)
+        if thresholds is not None:
+            score = probability / thresholds
+            score = ops.where(ops.isnan(score), lowest, score)  # 0 / 0: the class is never chosen
+        tied = ops.equal(score, ops.max(score, axis=-1, keepdims=True))
         outputs = {
-            "prediction": ops.argmax(ops.where(tied, total, ops.full_like(total, -1.0)), axis=-1),
-            "probability": raw / len(self),
+            "prediction": ops.argmax(ops.where(tied, total, lowest), axis=-1),
+            "probability": probability,
             "rawPrediction": raw,
         }
         return keras.Model(image, outputs, name="ensemble")

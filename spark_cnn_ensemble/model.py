@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -25,8 +26,10 @@ from spark_cnn_ensemble.declared import check_params, optional
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
+from spark_cnn_ensemble.exported import export_ensemble
 from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
-from spark_cnn_ensemble.params import HasScoringPrecision, _CNNEnsembleParams, check_thresholds
+from spark_cnn_ensemble.onnx_nodes import import_extra
+from spark_cnn_ensemble.params import HasScoring, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.rows.columns import refusing
 from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
@@ -40,7 +43,7 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
 
 class CNNEnsembleClassificationModel(
-    ProbabilisticClassificationModel, _CNNEnsembleParams, HasScoringPrecision, MLReadable, MLWritable
+    ProbabilisticClassificationModel, _CNNEnsembleParams, HasScoring, MLReadable, MLWritable
 ):
     """An ensemble of CNNs that classifies by vote.
 
@@ -156,6 +159,10 @@ class CNNEnsembleClassificationModel(
         """Sets the value of scoringPrecision, which `transform`, `evaluate` and `predict` compute in."""
         return self._set(scoringPrecision=value)
 
+    def setScoringEngine(self, value: str) -> CNNEnsembleClassificationModel:
+        """Sets the value of scoringEngine, which `transform` and `evaluate` score by; `predict` uses TensorFlow."""
+        return self._set(scoringEngine=value)
+
     def setUncertaintyCol(self, value: str) -> CNNEnsembleClassificationModel:
         """Sets the value of uncertaintyCol."""
         return self._set(uncertaintyCol=value)
@@ -181,7 +188,7 @@ class CNNEnsembleClassificationModel(
         outputs = self._outputs(dataset)
         features = self._features(dataset)
         kinds = tuple(dict.fromkeys(["prediction", *(kind for kind, _, _ in outputs)]))
-        plan = dataclasses.replace(self._plan(features.pixels), outputs=kinds)
+        plan = dataclasses.replace(self._plan_for_workers(features.pixels), outputs=kinds)
         weights_of = self._ensemble.shared_weights.of(dataset.sparkSession)
         votes = _vote_udf(
             engine_of(dataset.sparkSession).for_workers(
@@ -201,6 +208,11 @@ class CNNEnsembleClassificationModel(
     def _check(self) -> None:
         check_params(self)
         check_thresholds(self, self.numClasses)
+        if self.getScoringEngine() == "onnx" and self.getScoringPrecision() != "float32":
+            raise ValueError(
+                "The 'scoringEngine' parameter is 'onnx', which computes in float32 alone, but 'scoringPrecision' is "
+                f"{self.getScoringPrecision()!r}; set scoringPrecision='float32' or scoringEngine='tensorflow'."
+            )
 
     def _features(self, dataset: DataFrame) -> Features:
         source = source_of(dataset, self.getFeaturesCol())
@@ -250,6 +262,13 @@ class CNNEnsembleClassificationModel(
             refuse_invalid=self.getHandleInvalid() == "error",
             precision=self.getScoringPrecision(),
         )
+
+    def _plan_for_workers(self, pixels: PixelFormat) -> VotingPlan:
+        plan = self._plan(pixels)
+        if self.getScoringEngine() == "tensorflow":
+            return plan
+        import_extra("onnxruntime")  # for workers; a driver without it most likely has workers without it
+        return dataclasses.replace(plan, graphs=self._ensemble.onnx_graphs())
 
     def _vote_on(self, value: Vector) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         self._check()
@@ -339,7 +358,7 @@ class CNNEnsembleClassificationModel(
         self._check()
         features = self._features(dataset)
         labels = labels_of(dataset, self.getLabelCol())
-        plan = self._plan(features.pixels)
+        plan = self._plan_for_workers(features.pixels)
         fault, label = labels.fault(self.numClasses, "give labels of the model's classes"), labels.index
         cells = cells_to_score(features, plan.refuse_invalid)
         if plan.refuse_invalid:
@@ -391,6 +410,35 @@ class CNNEnsembleClassificationModel(
         """
         check_params(self)
         return self._ensemble.to_keras(soft=self.getVotingStrategy() == "soft")
+
+    def export(self, path: str | os.PathLike[str], format: str, overwrite: bool = False) -> None:
+        """Write the whole ensemble with its vote as one file or folder, for use without Spark and this library.
+
+        It maps "image", float32 of shape (n, height, width, channels), to "prediction" (n,), "probability" and
+        "rawPrediction" (n, classes): what `transform` gives with this model's votingStrategy and thresholds.
+        Its metadata has the names of the classes, the shape of the images and the version of this library.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            On a disk of the driver.
+        format : str
+            "onnx", one file (extra `onnx`), or "tf_saved_model", a folder.
+        overwrite : bool
+            Whether an export of the same format is replaced.
+
+        Raises
+        ------
+        FileExistsError
+            The path exists and `overwrite` is False, or is not an export of this format.
+        ValueError
+            The format is unknown, the path is not local, or a layer cannot be converted to ONNX.
+        ImportError
+            A package of the extra `onnx` is missing.
+        """
+        self._check()
+        thresholds = optional(self, "thresholds")
+        export_ensemble(self._ensemble, path, format, self.getVotingStrategy() == "soft", thresholds, overwrite)
 
     def subset(self, indices: Sequence[int]) -> CNNEnsembleClassificationModel:
         """A model of some of the members.

@@ -1,7 +1,7 @@
 """The declarations of all Params, with their getters.
 
 The estimator and the model share `_CNNEnsembleParams`; `HasDataShape` is the estimator's alone, and
-`HasScoringPrecision` the model's. Setters are on the classes that users hold. `declared` has the type of a declaration
+`HasScoring` the model's. Setters are on the classes that users hold. `declared` has the type of a declaration
 and the check of values. The module is long because each Param is declared in full.
 """
 
@@ -54,18 +54,31 @@ class HasVotingStrategy(Params):
         return self.getOrDefault(self.votingStrategy)
 
 
-class HasScoringPrecision(Params):
-    """Mixin for param scoringPrecision."""
+class HasScoring(Params):
+    """Mixin for the params of how a model scores: scoringEngine, scoringPrecision."""
 
+    scoringEngine: Declared[str] = Declared(
+        "scoringEngine",
+        "what runs the networks in transform and evaluate: 'tensorflow', or 'onnx' for onnxruntime (extra 'onnx'), "
+        "which is faster on CPUs and starts without TensorFlow; a few votes that are nearly ties differ.",
+        TypeConverters.toString,
+        default="tensorflow",
+        allowed=one_of(("tensorflow", "onnx")),
+        decides_bags=False,
+    )
     scoringPrecision: Declared[str] = Declared(
         "scoringPrecision",
         "'float32', or 'bfloat16' for mixed precision, which is faster on CPUs with AVX512-BF16 or AMX and slower on "
-        "others; a few votes differ.",
+        "others; a few votes differ. Needs scoringEngine='tensorflow'.",
         TypeConverters.toString,
         default="float32",
         allowed=one_of(("float32", "bfloat16")),
         decides_bags=False,
     )
+
+    def getScoringEngine(self) -> str:
+        """Gets the value of scoringEngine or its default value."""
+        return self.getOrDefault(self.scoringEngine)
 
     def getScoringPrecision(self) -> str:
         """Gets the value of scoringPrecision or its default value."""

@@ -142,11 +142,11 @@ def test_02_the_default_seed_does_not_change_between_releases():
 def test_02_a_model_has_the_params_and_defaults_of_the_estimator():
     classifier, empty = CNNEnsembleClassifier(), CNNEnsembleClassificationModel()
     names = {param.name for param in empty.params}
-    assert names == set(KEYWORDS) - {"numClasses", "inputShape"} | {"scoringPrecision"}
+    assert names == set(KEYWORDS) - {"numClasses", "inputShape"} | {"scoringEngine", "scoringPrecision"}
     for param in empty.params:
         if classifier.hasParam(param.name):
             assert empty._defaultParamMap.get(param) == classifier._defaultParamMap.get(classifier.getParam(param.name))
-    assert empty.getScoringPrecision() == "float32"
+    assert (empty.getScoringEngine(), empty.getScoringPrecision()) == ("tensorflow", "float32")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_04_a_value_that_contradicts_another_is_refused_by_fit(few, params, mess
         small(**params).fit(few)
 
 
-@pytest.mark.parametrize("name", ["votingStrategy", "scoringPrecision"])
+@pytest.mark.parametrize("name", ["votingStrategy", "scoringEngine", "scoringPrecision"])
 def test_04_a_value_out_of_range_is_refused_by_transform(model, test, name):
     wrong = model.copy({model.getParam(name): "loud"})
     with pytest.raises(ValueError, match=f"'{name}' parameter of CNNEnsembleClassificationModel must be one of"):
@@ -322,7 +322,8 @@ def test_08_a_model_has_the_uid_and_the_params_of_its_estimator(few):
     model = classifier.fit(few)
     assert model.uid == classifier.uid
     expected = {name: value for name, value in param_values(classifier).items() if model.hasParam(name)}
-    assert param_values(model) == {**expected, "scoringPrecision": (False, True, "float32")}
+    scoring = {"scoringEngine": (False, True, "tensorflow"), "scoringPrecision": (False, True, "float32")}
+    assert param_values(model) == {**expected, **scoring}
     assert all(param.parent == model.uid for param in model.params)
     assert (model.numClasses, model.numFeatures, model.inputShape) == (10, 64, [8, 8, 1])
     assert len(model.members) == model.getNumMembers() == 2

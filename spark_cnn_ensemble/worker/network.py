@@ -1,7 +1,8 @@
 """A member's network, from its description to the Keras model.
 
 The description, `Architecture`, is numbers for the built-in CNN and Keras' JSON for a custom network. A saved model
-holds it; the numbers do not change with Keras' versions. Called by `trainer` and `loaded_ensemble`, and by the driver.
+holds it; the numbers do not change with Keras' versions. Called by `trainer` and `tensorflow_ensemble`, and by the
+driver.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
 
 STANDARDIZATION = "standardization"  # the name of the layer
+EPSILON = 1e-14  # that layer adds it to the variance
 _IMAGE = "image"
 
 _MOST = 2**31 - 1  # the largest array in Java; no image, layer or list of classes is larger
@@ -140,7 +142,7 @@ def _build(architecture: Architecture) -> Any:
     if architecture.standardization:
         # Frozen batch normalization is factor * (x - mean) / deviation. The three are weights; a variance is >= 1e-12.
         standardized = keras.layers.BatchNormalization(
-            center=False, scale=architecture.scaled, epsilon=1e-14, trainable=False, name=STANDARDIZATION
+            center=False, scale=architecture.scaled, epsilon=EPSILON, trainable=False, name=STANDARDIZATION
         )(image)
     if architecture.network:
         custom = _custom_network(architecture)
@@ -184,9 +186,7 @@ def _built_in(architecture: Architecture, image: Any) -> Any:
     from keras import layers
 
     kernel = architecture.kernel_size
-    # Without padding the network costs about half the time and votes as well, but small images lose too many pixels
-    # at their edges.
-    padding = "valid" if _survives_valid(architecture) else "same"
+    padding = convolution_padding(architecture)
     hidden = image
     for index, filters in enumerate(architecture.filters):
         hidden = layers.Conv2D(filters, kernel, padding=padding, name=f"convolution_{index}")(hidden)
@@ -199,11 +199,16 @@ def _built_in(architecture: Architecture, image: Any) -> Any:
     return layers.Dense(architecture.num_classes, activation="softmax", name="probability")(hidden)
 
 
-def _survives_valid(architecture: Architecture) -> bool:
+def convolution_padding(architecture: Architecture) -> str:
+    """The padding of the built-in CNN's convolutions, "valid" or "same".
+
+    Without padding the network costs about half the time and votes as well, but small images lose too many pixels at
+    their edges.
+    """
     side = min(architecture.input_shape[:2])
     for _ in architecture.filters:
         side = -(-(side - architecture.kernel_size + 1) // 2)
-    return side >= 4
+    return "valid" if side >= 4 else "same"
 
 
 def reason(error: Exception) -> str:

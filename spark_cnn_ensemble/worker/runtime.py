@@ -2,7 +2,8 @@
 
 On executors TensorFlow gets the cores and GPUs that Spark assigned to the task. `keras_settings` surrounds whatever
 builds, loads, traces or runs a network: a user's settings of Keras must not reach the members, nor ours the user's
-networks. Called by `training`, `trainer`, `network` and `loaded_ensemble`, and by the driver where it needs a network.
+networks. Called by `training`, `trainer`, `network`, `tensorflow_ensemble` and `loaded_ensemble`, and by the driver
+where it needs a network.
 """
 
 from __future__ import annotations

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from spark_cnn_ensemble.worker.blocks import LoadedEnsemble
 from spark_cnn_ensemble.worker.decision import decide, entropy, majority
-from spark_cnn_ensemble.worker.loaded_ensemble import LoadedEnsemble, load_ensemble
+from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.pixels import to_pixels
 from spark_cnn_ensemble.worker.refusal import Fault, Refusal, row_fault
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan

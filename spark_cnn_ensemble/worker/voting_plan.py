@@ -1,7 +1,7 @@
 """The settings that a worker scores by.
 
 Plain values; the members' weights travel apart from them. The model makes the plan from its Params, and
-`fit.out_of_bag` for the sample. `scoring`, `evaluation`, `decision` and `loaded_ensemble` read it.
+`fit.out_of_bag` for the sample. `scoring`, `evaluation`, `decision` and `blocks` read it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from spark_cnn_ensemble.worker.network import Architecture
+from spark_cnn_ensemble.worker.onnx_graph import OnnxGraph
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 
 _BLOCK_BYTES = 8 << 20  # float32 pixels per call of the networks
@@ -44,7 +45,9 @@ class VotingPlan:
     refuse_invalid : bool
         Whether a row that cannot be scored fails the job; if not, its prediction is null.
     precision : str
-        "float32", or "bfloat16" for mixed precision.
+        "float32", or "bfloat16" for mixed precision, which TensorFlow alone has.
+    graphs : tuple of OnnxGraph
+        For each member its network, if onnxruntime scores; empty if TensorFlow does.
     outputs : tuple of str
         The columns that `vote_batches` gives, keys of `OUTPUT_TYPES`.
     """
@@ -57,6 +60,7 @@ class VotingPlan:
     thresholds: tuple[float, ...] | None = None
     refuse_invalid: bool = True
     precision: str = "float32"
+    graphs: tuple[OnnxGraph, ...] = ()
     outputs: tuple[str, ...] = ("rawPrediction", "probability", "prediction")
 
     @property

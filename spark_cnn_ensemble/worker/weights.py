@@ -2,7 +2,7 @@
 
 Packed weights are an npz file of the arrays of `keras.Model.weights`, in their order. They may come from a saved model
 that anyone wrote, so nothing here unpickles or takes memory for what a file merely claims. Called by workers and by the
-driver. `loaded_ensemble` checks whether weights fit a network.
+driver. `tensorflow_ensemble` and `onnx_ensemble` check whether weights fit a network.
 """
 
 from __future__ import annotations

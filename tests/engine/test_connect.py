@@ -21,8 +21,8 @@ from spark_cnn_ensemble import CNNEnsembleClassificationModel
 
 CASES = [
     *("a_fit", "several_param_maps", "columns_of_a_fit", "a_bag_on_disk", "a_fit_that_is_resumed"),
-    "fits_that_start_from_models",
-    *("soft_labels", "scores", "a_stream", "numbers_about_a_model", "parts_of_models", "saved_models"),
+    *("fits_that_start_from_models", "soft_labels", "scores", "scores_by_onnx", "a_stream", "numbers_about_a_model"),
+    *("parts_of_models", "saved_models"),
     *("a_pipeline", "searches", "forms_of_features", "a_text_matrix", "a_text_that_spark_reads", "progress_in_a_log"),
 ]
 ON_A_CLUSTER = ["a_fit", "a_bag_on_disk", "a_fit_that_is_resumed", "a_stream", "saved_models"]

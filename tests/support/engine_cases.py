@@ -158,6 +158,12 @@ def scores(spark, folder):
     return [votes_of(scored), scored.schema["prediction"].metadata, refused]
 
 
+def scores_by_onnx(spark, folder):
+    """The vote of members that onnxruntime runs, and their evaluation."""
+    test, model = rows_of(spark)[1], model_of(spark).copy().setScoringEngine("onnx")
+    return [votes_of(model.transform(test)), model.evaluate(test).accuracy]
+
+
 def a_stream(spark, folder):
     """Predictions for a stream of files."""
     test = rows_of(spark)[1]

@@ -8,7 +8,8 @@ import pytest
 from support.bags import SMALL
 from support.voting import untrained_members, votes_of, voting_plan
 
-from spark_cnn_ensemble.worker.loaded_ensemble import groups_of, load_ensemble
+from spark_cnn_ensemble.worker.blocks import groups_of
+from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import Refusal

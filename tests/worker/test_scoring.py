@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.bags import SMALL, numbers
 from support.voting import untrained_members, votes_of, voting_plan
 
+from spark_cnn_ensemble.worker.blocks import groups_of
 from spark_cnn_ensemble.worker.decision import majority
-from spark_cnn_ensemble.worker.loaded_ensemble import groups_of
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.scoring import decide_early, vote_once

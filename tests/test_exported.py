@@ -1,0 +1,171 @@
+"""An exported ensemble gives, outside Spark and without this library, what `transform` gives."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support.processes import python_without_the_package
+from support.refusals import refused
+from support.scored import assert_votes_close, scored_arrays
+
+import spark_cnn_ensemble
+from spark_cnn_ensemble import CNNEnsembleClassificationModel
+
+# Each prints the metadata of one export; the outputs of all go to files.
+RUN = {
+    "onnx": """
+import json, sys
+import numpy as np
+import onnxruntime
+
+images = np.load(sys.argv[1])
+for path in sys.argv[2:]:
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    np.savez(f"{path}.npz", **dict(zip(names, session.run(names, {"image": images}))))
+metadata = session.get_modelmeta().custom_metadata_map
+print(json.dumps({key: value if key in TEXTS else json.loads(value) for key, value in metadata.items()}))
+""",
+    "tf_saved_model": """
+import json, sys
+import numpy as np
+import tensorflow as tf
+
+images = tf.constant(np.load(sys.argv[1]))
+for path in sys.argv[2:]:
+    outputs = tf.saved_model.load(path).signatures["serving_default"](images)
+    np.savez(f"{path}.npz", **{name: value.numpy() for name, value in outputs.items()})
+with open(f"{path}/assets.extra/spark_cnn_ensemble.json") as file:
+    print(json.dumps(json.load(file)))
+""",
+}
+CHECK = """
+import importlib.util
+assert importlib.util.find_spec("spark_cnn_ensemble") is None
+TEXTS = {"version", "inputForm", "votingStrategy"}
+"""
+THRESHOLDS = [0.0, 0.3, *[1.0] * 8]  # a threshold of 0 wins with any vote at all
+VOTES = {
+    "hard": lambda model: model,
+    "soft": lambda model: model.setVotingStrategy("soft"),
+    "one member": lambda model: model.subset([1]),
+    "thresholds": lambda model: model.setThresholds(THRESHOLDS),
+}
+
+
+@pytest.fixture(scope="module")
+def images(digits):
+    return digits[1][0][..., None].astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def voters(model):
+    """The model with names of classes, as each of `VOTES`."""
+    names = tuple(f"digit {index}" for index in range(10))
+    named = model._copyValues(CNNEnsembleClassificationModel(dataclasses.replace(model._ensemble, class_names=names)))
+    return {vote: change(named.copy()) for vote, change in VOTES.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(voters, test):
+    return {vote: scored_arrays(voter, test) for vote, voter in voters.items()}
+
+
+@pytest.fixture(scope="module", params=RUN)
+def outside(request, voters, images, tmp_path_factory):
+    """The outputs of each export as another process computes them, and the metadata of the last."""
+    kind, folder = request.param, tmp_path_factory.mktemp(request.param)
+    np.save(folder / "images.npy", images)
+    paths = {vote: folder / "new" / vote for vote in VOTES}
+    for vote, voter in voters.items():
+        voter.export(paths[vote], kind)
+    python = python_without_the_package(folder, at=folder)
+    command = [python, "-c", CHECK + RUN[kind], folder / "images.npy", *paths.values()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert not done.returncode, done.stderr[-3000:]
+    return {vote: dict(np.load(f"{path}.npz")) for vote, path in paths.items()}, json.loads(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("vote", VOTES)
+def test_an_export_votes_as_transform_does(outside, expected, vote):
+    outputs, _ = outside
+    assert set(outputs[vote]) == {"prediction", "probability", "rawPrediction"}
+    assert_votes_close(outputs[vote], expected[vote])
+
+
+@pytest.mark.slow
+def test_the_metadata_describe_the_ensemble(outside):
+    _, metadata = outside
+    assert "float32 (n, height, width, channels)" in metadata.pop("inputForm")
+    assert metadata == {
+        "version": spark_cnn_ensemble.__version__,
+        "inputShape": [8, 8, 1],
+        "numClasses": 10,
+        "classNames": [f"digit {index}" for index in range(10)],
+        "numMembers": 3,
+        "votingStrategy": "hard",
+        "thresholds": THRESHOLDS,
+    }
+
+
+# ------------------------------------------------------------------------------------------ the path
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_an_existing_export_is_replaced_only_if_asked_for(model, kind, tmp_path):
+    one, path = model.subset([0]), tmp_path / "export"
+    one.export(path, kind)
+    text = refused(one.export, str(path), kind, kind=FileExistsError)
+    assert text == f"Path {path} exists already; choose another, or export with overwrite=True."
+    file = path if path.is_file() else path / "saved_model.pb"
+    before = file.read_bytes()
+    model.export(path, kind, overwrite=True)
+    assert file.read_bytes() != before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("kind", "what"), [("onnx", "a file"), ("tf_saved_model", "a SavedModel")])
+def test_a_folder_that_is_no_export_is_never_replaced(model, kind, what, tmp_path):
+    (tmp_path / "thesis").touch()
+    text = refused(model.export, tmp_path, kind, True, kind=FileExistsError)
+    assert text == f"Path {tmp_path} exists and is not {what}, so it is not overwritten; choose another."
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_an_export_that_fails_leaves_nothing(model, kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("spark_cnn_ensemble.exported._metadata", lambda *values: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        model.export(tmp_path / "export", kind)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_format_is_refused(model, tmp_path):
+    assert refused(model.export, tmp_path / "export", "keras") == (
+        "The 'format' of an export must be one of 'onnx', 'tf_saved_model'. Got 'keras' instead."
+    )
+
+
+def test_a_uri_is_refused(model):
+    assert refused(model.export, "hdfs:///models/ensemble", "onnx") == (
+        "An export goes to a disk of the driver, and 'hdfs:///models/ensemble' is a URI (hdfs); give a local path, such "
+        "as '/tmp/ensemble', and copy the result."
+    )
+
+
+def test_an_ensemble_that_a_file_cannot_hold_is_refused(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("spark_cnn_ensemble.exported.MOST_BYTES", 1000)
+    text = refused(model.export, tmp_path / "export", "onnx")
+    assert text.endswith("export with format='tf_saved_model', or a subset of the members.")
+
+
+def test_an_export_without_its_package_says_what_to_install(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert refused(model.export, tmp_path / "export", "onnx", kind=ImportError) == (
+        "scoringEngine='onnx' and exports to ONNX need the package onnx, which this Python does not have; run pip "
+        "install 'spark-cnn-ensemble[onnx]'."
+    )

@@ -142,6 +142,8 @@ def test_the_page_about_starting_from_weights_gives_what_it_shows(spark, tmp_pat
 @pytest.mark.parametrize("heading", NETWORKS_PAGE)
 def test_the_page_about_networks_gives_what_it_shows(heading):
     run(NETWORKS_PAGE[heading], {})
+
+
 def test_every_block_of_the_page_about_data_runs():
     text = (Path(__file__).parents[1] / "docs" / "guide" / "data.md").read_text()
     assert all(line.startswith((">>> ", "... ")) for line in re.findall(r"^```python\n(.*)", text, re.MULTILINE))

@@ -50,6 +50,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["bytes", "floats", "floats in the third frame"])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_bag_on_disk_trains_to_the_same_weights(kind, way, monkeypatch, tmp_path):

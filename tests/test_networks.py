@@ -114,11 +114,13 @@ def member(request, network, coloured):
     return request.param, *Trainer(plan.program).train(bag_of(coloured), plan)
 
 
+@pytest.mark.slow
 def test_a_member_learns(member):
     _, _, history = member
     assert history["accuracy"][-1] > 0.9
 
 
+@pytest.mark.slow
 def test_votes_do_not_depend_on_the_batch(network, coloured, member):
     precision, weights, _ = member
     pixels = PixelFormat("features", "array", network.input_shape)

@@ -102,7 +102,7 @@ def local_folders(spark):
 
 def is_python_worker(pid):
     try:
-        return b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.access(f"/proc/{pid}/fd", os.R_OK)
+        return b"pyspark.worker" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.access(f"/proc/{pid}/fd", os.R_OK)
     except OSError:
         return False
 

@@ -98,7 +98,7 @@ def python_workers(*pids):
     found = []
     for pid in set().union(*map(descendants, pids)):
         with contextlib.suppress(OSError):
-            if b"pyspark.daemon" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if b"pyspark.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 

@@ -13,7 +13,9 @@ from support.refusals import refused, refused_before_any_job
 from support.scored import assert_votes_close, predictions_by_id, scored_arrays
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
+from spark_cnn_ensemble.worker.weights import pack_weights
 
 
 def by_onnx(model):
@@ -95,7 +97,10 @@ def test_a_network_that_cannot_be_converted_is_refused_before_any_job(spark, mod
     hidden = [layers.Discretization(bin_boundaries=[0.0], name="steps"), layers.Flatten()]
     text = network_json(*hidden, layers.Dense(10, activation="softmax"), shape=(8, 8, 1))
     architecture = dataclasses.replace(model._ensemble.architectures[0], network=text)
-    ensemble = dataclasses.replace(model._ensemble, architectures=(architecture,))
+    weights = pack_weights(build_network(architecture).get_weights())
+    ensemble = dataclasses.replace(
+        model._ensemble, architectures=(architecture,), weights=(weights,) * len(model.members)
+    )
     other = by_onnx(model._copyValues(CNNEnsembleClassificationModel(ensemble)))
     assert "has the layer 'steps', which" in refused_before_any_job(spark, other.transform, test)
 

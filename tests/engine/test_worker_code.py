@@ -21,6 +21,17 @@ def another_version(tmp_path):
     return package.parent
 
 
+@pytest.fixture
+def sparks_own_daemon(spark):
+    """Another Python has not the daemon of the tests' session."""
+    environment = getattr(getattr(spark.sparkContext._jvm.org.apache.spark, "SparkEnv$"), "MODULE$").get()
+    conf, name = environment.conf(), "spark.python.daemon.module"
+    before = conf.get(name)
+    conf.set(name, "pyspark.daemon")
+    yield
+    conf.set(name, before)
+
+
 def last_line_of(python, function):
     """The last line of the error with which a Python unpickles a function."""
     code = "import sys; from pyspark import cloudpickle; cloudpickle.loads(sys.stdin.buffer.read())"
@@ -49,7 +60,7 @@ def test_a_python_with_another_version_refuses(tmp_path, another_version):
     ("path", "what"),
     [(False, "have no module 'spark_cnn_ensemble'"), (True, r"have version 0\.0\.9 of .* could differ")],
 )
-def test_a_fit_names_the_remedy(path, what, spark, train, tmp_path, another_version, monkeypatch):
+def test_a_fit_names_the_remedy(path, what, spark, train, tmp_path, another_version, monkeypatch, sparks_own_daemon):
     python = python_without_the_package(tmp_path, another_version if path else "", at="/")
     monkeypatch.setattr(spark.sparkContext, "pythonExec", str(python))
     with pytest.raises(ImportError, match=rf"^Spark's Python workers {what}; .*--py-files.* has it\.$"):

@@ -24,8 +24,7 @@ def another_version(tmp_path):
 @pytest.fixture
 def sparks_own_daemon(spark):
     """Another Python has not the daemon of the tests' session."""
-    environment = getattr(getattr(spark.sparkContext._jvm.org.apache.spark, "SparkEnv$"), "MODULE$").get()
-    conf, name = environment.conf(), "spark.python.daemon.module"
+    conf, name = spark.sparkContext._jsc.sc().conf(), "spark.python.daemon.module"
     before = conf.get(name)
     conf.set(name, "pyspark.daemon")
     yield

@@ -66,7 +66,7 @@ class ConnectFiles(Files):
                     one.write.mode("append").options(**_COMMITTER).text(folder)
                 break
             except Exception:
-                # Hadoop's committer, when it ends, deletes what another client has begun to add to the folder.
+                # A client of another version, whose committer ends, deletes what this one has begun to add.
                 if not tries_left:
                     raise
                 time.sleep(random.uniform(0, 1))

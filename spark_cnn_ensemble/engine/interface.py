@@ -18,8 +18,6 @@ from spark_cnn_ensemble.engine.placement import place
 from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
-_READ_BYTES = 64 << 20  # of a file that are collected at once
-_LARGEST_FILE = 2**31 - 1024  # an array in Java holds little more
 UNFINISHED = "_temporary"  # the folder in which Hadoop's committers keep what tasks write until they end
 _READ_BYTES = 64 << 20  # of a file that are collected at once
 _LARGEST_FILE = 2**31 - 1024  # an array in Java holds little more

@@ -108,7 +108,6 @@ def training(
         {member: before.report for member, before in finished.items()} for _ in plans
     ]
     weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
-    # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
     train = functools.partial(
         train_members,
         plans=tuple(plans),
@@ -117,6 +116,7 @@ def training(
         receiver=progress.receiver,
         initial=_shared(bagged, initial) if missing else None,
     )
+    # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
     with refusing_in_python(), _trained(bagged, train, len(plans), missing, num_members, checkpoint) as trained:
         if missing:
             _collect(trained, missing, num_members, reports, weights)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spark_cnn_ensemble.onnx_nodes import OPSET, GraphBuilder, import_extra, import_onnx
-from spark_cnn_ensemble.worker.network import STANDARDIZATION, Architecture, build_network, reason
+from spark_cnn_ensemble.worker.network import STANDARDIZATION, Architecture, build_network, called_with, reason
 from spark_cnn_ensemble.worker.onnx_ensemble import onnx_session
 from spark_cnn_ensemble.worker.onnx_graph import IMAGE, TYPES, OnnxGraph
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -43,15 +43,10 @@ def convert_network(builder: GraphBuilder, image: str, architecture: Architectur
     network = whole.layers[-1] if architecture.standardization else whole
     own = {id(variable) for variable in network.weights}
     weights = [variable for variable in whole.weights if id(variable) in own]
-    place = {id(variable): index for index, variable in enumerate(weights)}
+    call = called_with(network, weights)
 
     def run(block: Any, *values: Any) -> Any:
-        def in_order(variables: list[Any]) -> list[Any]:
-            return [values[place[id(v)]] if id(v) in place else v.value for v in variables]
-
-        return network.stateless_call(
-            in_order(network.trainable_variables), in_order(network.non_trainable_variables), block, training=False
-        )[0]
+        return call(values, block)
 
     signature = [tf.TensorSpec([None, *architecture.input_shape], tf.float32, name=IMAGE)]
     signature += [tf.TensorSpec(v.shape, v.dtype, name=f"weight_{index}") for index, v in enumerate(weights)]

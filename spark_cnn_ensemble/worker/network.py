@@ -12,7 +12,7 @@ import math
 import random
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -152,6 +152,23 @@ def _build(architecture: Architecture) -> Any:
             custom.name = f"{custom.name}_network"
         return keras.Model(image, custom(standardized), name="member")
     return keras.Model(image, _built_in(architecture, standardized), name="member")
+
+
+def called_with(network: Any, weights: Sequence[Any]) -> Callable[[Sequence[Any], Any], Any]:
+    """A function of values for these weights of a network, and a block of images, that returns the network's output.
+
+    Other variables, such as the state of random numbers, keep their values.
+    """
+    place = {id(variable): index for index, variable in enumerate(weights)}
+
+    def run(values: Sequence[Any], block: Any) -> Any:
+        def of(variables: list[Any]) -> list[Any]:
+            return [values[place[id(v)]] if id(v) in place else v.value for v in variables]
+
+        trainable, others = of(network.trainable_variables), of(network.non_trainable_variables)
+        return network.stateless_call(trainable, others, block, training=False)[0]
+
+    return run
 
 
 def count_weights(architecture: Architecture) -> int:

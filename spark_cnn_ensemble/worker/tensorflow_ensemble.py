@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spark_cnn_ensemble.worker.blocks import LoadedEnsemble, misfit
-from spark_cnn_ensemble.worker.network import Architecture, build_network, count_weights
+from spark_cnn_ensemble.worker.network import Architecture, build_network, called_with, count_weights
 from spark_cnn_ensemble.worker.optimizers import compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
@@ -75,17 +75,7 @@ class _Network:
         self._network = network = build_network(architecture)
         if precision == "bfloat16":
             compute_in_bfloat16(network)
-        place = {id(variable): index for index, variable in enumerate(network.weights)}
-
-        def run(weights: list[Any], block: Any) -> Any:
-            def values(variables: list[Any]) -> list[Any]:
-                return [weights[place[id(v)]] if id(v) in place else v.value for v in variables]
-
-            return network.stateless_call(
-                values(network.trainable_variables), values(network.non_trainable_variables), block, training=False
-            )[0]
-
-        self._run = tf.function(run, autograph=False)
+        self._run = tf.function(called_with(network, network.weights), autograph=False)
 
     def __call__(self, weights: list[Any], block: Any) -> Any:
         """The softmax for a block, inside another compiled function."""

@@ -13,7 +13,7 @@ from support.drivers import QUICK, descendants, driver, wait_until
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 
-EXPIRY = 15  # seconds without a request after which the server ends a session
+EXPIRY = 10  # seconds without a request after which the server ends a session
 SETTINGS = {
     "spark.connect.session.manager.defaultSessionTimeout": f"{EXPIRY}s",
     "spark.connect.session.manager.maintenanceInterval": "1s",
@@ -49,7 +49,7 @@ def end(running, folder, restart, how):
     if how == "the server was restarted":
         restart()
     else:
-        time.sleep(EXPIRY + 5)
+        time.sleep(EXPIRY + 3)
 
 
 @pytest.mark.parametrize("how", ["the session expired", "the server was restarted"])

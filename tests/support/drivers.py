@@ -24,7 +24,7 @@ from support.members import digests
 TESTS = Path(__file__).parent.parent
 
 QUICK = {"bagging": "subsample", "subsamplingRate": 0.3, "numMembers": 4, "oobSampleSize": 200, "verbose": 0}
-SLOW = {**QUICK, "epochs": 400, "verbose": 1}  # seconds per member, so that a process can be killed in the middle
+SLOW = {**QUICK, "epochs": 200, "verbose": 1}  # seconds per member, so that a process can be killed in the middle
 
 TIMEOUT = 120  # seconds; what takes longer hangs
 

@@ -7,9 +7,14 @@ import sys
 from pyspark.sql import SparkSession
 
 
-def session(master="local[2]", driver_memory=None):
-    """A session that logs errors only; without `driver_memory` it has Spark's default heap of 1 GB."""
+def session(master="local[2]", driver_memory=None, connect=False):
+    """A session that logs errors only; without `driver_memory` it has Spark's default heap of 1 GB.
+
+    With `connect` it is a client of a Spark Connect server with this master, which runs in the JVM of this process.
+    """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    if connect:
+        return SparkSession.builder.remote(master).getOrCreate()
     builder = SparkSession.builder.master(master).config("spark.ui.showConsoleProgress", "false")
     if driver_memory:
         builder = builder.config("spark.driver.memory", driver_memory)

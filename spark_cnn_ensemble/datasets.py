@@ -17,8 +17,8 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from spark_cnn_ensemble.array_files import Arrays, read_idx_folder, read_npz
+from spark_cnn_ensemble.arrays import images_and_labels
 from spark_cnn_ensemble.engine import engine_of
-from spark_cnn_ensemble.text.arrays import images_and_labels
 from spark_cnn_ensemble.text.reader import read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 

@@ -55,7 +55,7 @@ def to_path(value: Any) -> str:
 
 
 class Declared(Param[T], Generic[T]):
-    """A Param with its default, its range, and whether it decides the bags.
+    """A Param with its default, its range, and whether it decides the job that trains.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class Declared(Param[T], Generic[T]):
         None: the Param has no default, and is unset until a user sets it.
     allowed : Range, optional
         None: any value of the type.
-    decides_bags : bool
+    decides_job : bool
         Whether fits that differ in this Param read other rows, draw other bags, or run the job in another way. Such
         fits cannot be trained by one job.
     """
@@ -78,12 +78,12 @@ class Declared(Param[T], Generic[T]):
         converter: Callable[[Any], T],
         default: T | None = None,
         allowed: Range | None = None,
-        decides_bags: bool = True,
+        decides_job: bool = True,
     ) -> None:
         super().__init__(Params._dummy(), name, doc, typeConverter=converter)
         self.default = default
         self.allowed = allowed
-        self.decides_bags = decides_bags
+        self.decides_job = decides_job
 
 
 def check_params(instance: Params) -> None:
@@ -111,12 +111,12 @@ def check_params(instance: Params) -> None:
             )
 
 
-def decides_bags(param: Param[Any]) -> bool:
+def decides_job(param: Param[Any]) -> bool:
     """Whether fits that differ in `param` cannot be trained by one job; true for Spark's own Params."""
-    return getattr(param, "decides_bags", True)
+    return getattr(param, "decides_job", True)
 
 
-def optional(instance: Params, name: str) -> Any:
+def value_or_none(instance: Params, name: str) -> Any:
     """The value of the Param `name`; None if it is unset, 0 or empty."""
     param = instance.getParam(name)
     return (instance.getOrDefault(param) or None) if instance.isDefined(param) else None

@@ -132,7 +132,7 @@ class Ensemble:
         """
         for what, ours, theirs in (
             ("images of shape", list(self.input_shape), list(other.input_shape)),
-            ("a number of classes of", self.num_classes, other.num_classes),
+            ("numClasses", self.num_classes, other.num_classes),
             ("classes named", self.class_names, other.class_names),
         ):
             if ours != theirs:

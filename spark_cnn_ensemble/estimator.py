@@ -21,7 +21,7 @@ from pyspark.ml.classification import ProbabilisticClassifier
 from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import DataFrame, SparkSession
 
-from spark_cnn_ensemble.declared import check_params, decides_bags, optional
+from spark_cnn_ensemble.declared import check_params, decides_job, value_or_none
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.fit.checkpoint import Checkpoint
@@ -166,9 +166,9 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     ) -> Iterator[tuple[int, CNNEnsembleClassificationModel]]:
         """Fit one model per param map.
 
-        Maps that draw the same bags are trained by one job, with one task per member and map, so that few members leave
-        no slot idle. The rows are read once per job. Each model equals, bit for bit, the model of a fit by itself.
-        CrossValidator, TrainValidationSplit and ``fit(dataset, paramMaps)`` call this method.
+        Maps that differ only in Params of the members' training are trained by one job, with one task per member and
+        map, so that few members leave no slot idle. The rows are read once per job. Each model equals, bit for bit, the
+        model of a fit by itself. CrossValidator, TrainValidationSplit and ``fit(dataset, paramMaps)`` call this method.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             )
         groups: dict[str, list[int]] = {}
         for index, classifier in enumerate(classifiers):
-            groups.setdefault(classifier._bags_identity(index), []).append(index)
+            groups.setdefault(classifier._job_identity(index), []).append(index)
         return SharedFits(
             list(groups.values()),
             lambda indices: classifiers[indices[0]]._fit_together(dataset, [classifiers[index] for index in indices]),
@@ -250,7 +250,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
                         draw,
                         sample_rows,
                         soft=classifier.getVotingStrategy() == "soft",
-                        thresholds=tuple(optional(classifier, "thresholds") or ()) or None,
+                        thresholds=tuple(value_or_none(classifier, "thresholds") or ()) or None,
                     )
                     if not classifier.getKeepDisputedRows():
                         votes = dataclasses.replace(votes, disputedRows=())
@@ -284,7 +284,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         number of classes, from the label column.
         """
         labels = labels_of(dataset, self.getLabelCol())
-        class_names, in_metadata, given = labels.class_names, labels.num_classes, optional(self, "numClasses")
+        class_names, in_metadata, given = labels.class_names, labels.num_classes, value_or_none(self, "numClasses")
         if not given and in_metadata == 1:
             raise ValueError(one_class_in_metadata(self.getLabelCol(), class_names))
         if given and labels.probabilities is not None and in_metadata not in (None, given):
@@ -293,7 +293,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             dataset,
             lambda: self._features(dataset),
             self.getLabelCol(),
-            *(optional(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
+            *(value_or_none(self, name) for name in ("weightCol", "validationIndicatorCol", "idCol")),
         )
         if given:
             classes = Classes(given, "param")
@@ -307,7 +307,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
 
     def _features(self, dataset: DataFrame) -> Features:
         source, resize = source_of(dataset, self.getFeaturesCol()), self.getResizeImages()
-        given, batch = optional(self, "inputShape"), engine_of(dataset.sparkSession).rows_per_batch
+        given, batch = value_or_none(self, "inputShape"), engine_of(dataset.sparkSession).rows_per_batch
         if given:
             return features_of(source, tuple(given), "param", resize, batch)
         shape, how = infer_shape(dataset, source, resize)
@@ -323,12 +323,12 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         check_params(self)
         name = type(self).__name__
         self._draw().check(name)
-        if self.getEarlyStoppingPatience() and not optional(self, "validationIndicatorCol"):
+        if self.getEarlyStoppingPatience() and not value_or_none(self, "validationIndicatorCol"):
             raise ValueError(
                 f"The 'earlyStoppingPatience' parameter of {name} needs rows to validate on; set "
                 "'validationIndicatorCol' to a boolean column that marks them."
             )
-        fewest = optional(self, "minMembers")
+        fewest = value_or_none(self, "minMembers")
         if fewest is not None and fewest > self.getNumMembers():
             raise ValueError(
                 f"The 'minMembers' parameter of {name} must be <= numMembers, {self.getNumMembers()}. Got {fewest} "
@@ -343,7 +343,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def _draw(self) -> Draw:
         return draw_of(self.getBagging(), self.getSubsamplingRate(), self.getNumMembers(), self.getSeed())
 
-    def _bags_identity(self, index: int) -> str:
+    def _job_identity(self, index: int) -> str:
         """A text that is equal for classifiers that one job can train.
 
         `index`, the place among the param maps, separates classifiers with a checkpointDir, which belongs to one fit.
@@ -351,7 +351,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         values = {
             param.name: self.getOrDefault(param)
             for param in self.params
-            if self.isDefined(param) and decides_bags(param)
+            if self.isDefined(param) and decides_job(param)
         }
         return json.dumps([values, index if self.getCheckpointDir() else None], sort_keys=True)
 
@@ -388,7 +388,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             early_stopping_patience=self.getEarlyStoppingPatience(),
             precision=self.getPrecision(),
             seed=self.getSeed(),
-            keep_diverged=optional(self, "minMembers") is not None,
+            keep_diverged=value_or_none(self, "minMembers") is not None,
         )
 
     def _initial_models(
@@ -411,18 +411,16 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             **dataclasses.asdict(plan),
             **draw.identity(),
             **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
-            "idCol": optional(self, "idCol"),
+            "idCol": value_or_none(self, "idCol"),
         }
         # Memory limit, divergence handling and messages do not affect finished members.
-        del identity["rules"]["memory_limit"], identity["keep_diverged"], identity["rules"]["pixels"]["source"]
-        if not plan.initial_weights:
-            del identity["initial_weights"]  # as in checkpoints from before there were any
+        del identity["rules"]["memory_limit"], identity["keep_diverged"], identity["rules"]["pixels"]["shape_from"]
         return Checkpoint(spark, self.getCheckpointDir(), identity)
 
     def _check_classes(
         self, trained: Trained, rows: int, class_names: tuple[str, ...] | None, checkpoint: Checkpoint | None
     ) -> None:
-        """Refuse members that were all trained on one class alone; a checkpoint then gives up what it has of them."""
+        """Refuse members that were all trained on one class alone; a checkpoint then deletes them."""
         counts = [report["classCounts"] for report in trained.reports.values()]
         seen = [label for label, in_bags in enumerate(zip(*counts, strict=True)) if any(in_bags)]
         if len(seen) > 1:
@@ -433,7 +431,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         raise ValueError(one_label(rows, self.getLabelCol(), seen[0], name))
 
     def _check_sound(self, trained: Trained) -> None:
-        fewest = optional(self, "minMembers")
+        fewest = value_or_none(self, "minMembers")
         if fewest is not None and len(trained.sound) < fewest:
             raise ValueError(
                 f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, and 'minMembers' is {fewest}. "
@@ -443,7 +441,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:
         used = counted["rows"] - counted["skipped"]
         if used and counted["keys"] < _SHARED_KEYS * used:
-            identity = optional(self, "idCol")
+            identity = value_or_none(self, "idCol")
             what = f"column '{identity}' (parameter 'idCol')" if identity else "a hash of features, label and weight"
             remedy = (
                 "set idCol to a column whose values differ"

@@ -22,7 +22,7 @@ from pyspark.ml.util import MLReadable, MLWritable
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from spark_cnn_ensemble.declared import check_params, optional
+from spark_cnn_ensemble.declared import check_params, value_or_none
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble, check_metadata
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
@@ -251,11 +251,11 @@ class CNNEnsembleClassificationModel(
         return F.when(value.isNotNull(), array_to_vector(value))
 
     def _plan(self, pixels: PixelFormat) -> VotingPlan:
-        thresholds = optional(self, "thresholds")
+        thresholds = value_or_none(self, "thresholds")
         return VotingPlan(
             ensemble_id=self._ensemble.id,
             architectures=self._ensemble.architectures,
-            members=self._ensemble.architecture_of,
+            architecture_of=self._ensemble.architecture_of,
             pixels=pixels,
             soft=self.getVotingStrategy() == "soft",
             thresholds=None if thresholds is None else tuple(thresholds),
@@ -375,7 +375,10 @@ class CNNEnsembleClassificationModel(
                 .collect()
             )
         if not any(sum(row["confusion"]) for row in counts):
-            raise ValueError("The DataFrame has no rows that can be scored; there is nothing to evaluate.")
+            raise ValueError(
+                "The DataFrame has no rows that can be scored; check its features and labels (handleInvalid leaves "
+                "rows out), or give other rows."
+            )
 
         return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble), self.classNames)
 
@@ -437,7 +440,7 @@ class CNNEnsembleClassificationModel(
             A package of the extra `onnx` is missing.
         """
         self._check()
-        thresholds = optional(self, "thresholds")
+        thresholds = value_or_none(self, "thresholds")
         export_ensemble(self._ensemble, path, format, self.getVotingStrategy() == "soft", thresholds, overwrite)
 
     def subset(self, indices: Sequence[int]) -> CNNEnsembleClassificationModel:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from spark_cnn_ensemble.onnx_nodes import OPSET, GraphBuilder, import_extra, import_onnx
-from spark_cnn_ensemble.worker.network import STANDARDIZATION, Architecture, build_network, called_with, reason
+from spark_cnn_ensemble.worker.network import STANDARDIZATION, Architecture, build_network, called_with, keras_reason
 from spark_cnn_ensemble.worker.onnx_ensemble import onnx_session
 from spark_cnn_ensemble.worker.onnx_graph import IMAGE, TYPES, OnnxGraph
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -57,7 +57,7 @@ def convert_network(builder: GraphBuilder, image: str, architecture: Architectur
                 function, input_signature=signature, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])}
             )[0].graph
         except Exception as error:
-            raise Refusal(_unsupported(f"({reason(error)})", network, str(error))) from None
+            raise Refusal(_unsupported(f"({keras_reason(error)})", network, str(error))) from None
     onnx = import_onnx()
     for node in graph.node:
         if node.domain not in ("", "ai.onnx") or not onnx.defs.has(node.op_type, max_inclusive_version=OPSET):
@@ -130,7 +130,7 @@ def check_computation(graph: OnnxGraph, architecture: Architecture) -> None:
         raise
     except Exception as error:
         raise Refusal(
-            f"onnxruntime cannot run the network ({reason(error)}); set scoringEngine='tensorflow'."
+            f"onnxruntime cannot run the network ({keras_reason(error)}); set scoringEngine='tensorflow'."
         ) from None
     expected = np.asarray(network(images, training=False))
     difference = np.abs(found - expected).max() if found.shape == expected.shape else np.inf

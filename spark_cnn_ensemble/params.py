@@ -14,7 +14,7 @@ from pyspark.ml.classification import _ProbabilisticClassifierParams
 from pyspark.ml.param import Param, Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
 
-from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, optional, to_path
+from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, to_path, value_or_none
 from spark_cnn_ensemble.rows.draw import STRATEGIES
 
 P = TypeVar("P", bound="_CNNEnsembleParams")
@@ -46,7 +46,7 @@ class HasVotingStrategy(Params):
         TypeConverters.toString,
         default="hard",
         allowed=one_of(("hard", "soft")),
-        decides_bags=False,
+        decides_job=False,
     )
 
     def getVotingStrategy(self) -> str:
@@ -64,7 +64,7 @@ class HasScoring(Params):
         TypeConverters.toString,
         default="tensorflow",
         allowed=one_of(("tensorflow", "onnx")),
-        decides_bags=False,
+        decides_job=False,
     )
     scoringPrecision: Declared[str] = Declared(
         "scoringPrecision",
@@ -73,7 +73,7 @@ class HasScoring(Params):
         TypeConverters.toString,
         default="float32",
         allowed=one_of(("float32", "bfloat16")),
-        decides_bags=False,
+        decides_job=False,
     )
 
     def getScoringEngine(self) -> str:
@@ -163,7 +163,7 @@ class HasNetwork(Params):
         "a Keras classifier as JSON (model.to_json()) that maps an image to class probabilities; '': the built-in CNN.",
         TypeConverters.toString,
         default="",
-        decides_bags=False,
+        decides_job=False,
     )
     filters: Declared[list[int]] = Declared(
         "filters",
@@ -174,7 +174,7 @@ class HasNetwork(Params):
             "a list of at least one integer >= 1",
             lambda value: len(value) > 0 and all(number >= 1 for number in value),
         ),
-        decides_bags=False,
+        decides_job=False,
     )
     kernelSize: Declared[int] = Declared(
         "kernelSize",
@@ -182,7 +182,7 @@ class HasNetwork(Params):
         TypeConverters.toInt,
         default=5,
         allowed=at_least(1),
-        decides_bags=False,
+        decides_job=False,
     )
     denseUnits: Declared[int] = Declared(
         "denseUnits",
@@ -190,7 +190,7 @@ class HasNetwork(Params):
         TypeConverters.toInt,
         default=128,
         allowed=at_least(1),
-        decides_bags=False,
+        decides_job=False,
     )
     dropoutRate: Declared[float] = Declared(
         "dropoutRate",
@@ -198,14 +198,14 @@ class HasNetwork(Params):
         TypeConverters.toFloat,
         default=0.0,
         allowed=Range("in [0, 1)", lambda value: 0 <= value < 1),
-        decides_bags=False,
+        decides_job=False,
     )
     standardization: Declared[bool] = Declared(
         "standardization",
         "whether a member's first layer rescales each channel by the mean and standard deviation of the member's bag.",
         TypeConverters.toBoolean,
         default=True,
-        decides_bags=False,
+        decides_job=False,
     )
 
     def getNetwork(self) -> str:
@@ -242,7 +242,7 @@ class HasOptimization(Params):
         TypeConverters.toInt,
         default=5,
         allowed=at_least(1),
-        decides_bags=False,
+        decides_job=False,
     )
     batchSize: Declared[int] = Declared(
         "batchSize",
@@ -250,7 +250,7 @@ class HasOptimization(Params):
         TypeConverters.toInt,
         default=50,
         allowed=at_least(1),
-        decides_bags=False,
+        decides_job=False,
     )
     learningRate: Declared[float] = Declared(
         "learningRate",
@@ -258,15 +258,15 @@ class HasOptimization(Params):
         TypeConverters.toFloat,
         default=0.001,
         allowed=POSITIVE,
-        decides_bags=False,
+        decides_job=False,
     )
     learningRateSchedule: Declared[str] = Declared(
         "learningRateSchedule",
-        "how the learning rate changes: 'constant', or 'linear' or 'cosine', which fall to 0 at the last step.",
+        "how the learning rate changes: 'constant', or 'linear' or 'cosine', which fall towards 0 over all steps.",
         TypeConverters.toString,
         default="linear",
         allowed=one_of(("constant", "linear", "cosine")),
-        decides_bags=False,
+        decides_job=False,
     )
     optimizer: Declared[str] = Declared(
         "optimizer",
@@ -274,7 +274,7 @@ class HasOptimization(Params):
         TypeConverters.toString,
         default="adam",
         allowed=one_of(OPTIMIZERS),
-        decides_bags=False,
+        decides_job=False,
     )
     classWeighting: Declared[str] = Declared(
         "classWeighting",
@@ -284,7 +284,7 @@ class HasOptimization(Params):
         TypeConverters.toString,
         default="none",
         allowed=one_of(("none", "balanced")),
-        decides_bags=False,
+        decides_job=False,
     )
     randomShift: Declared[int] = Declared(
         "randomShift",
@@ -293,14 +293,14 @@ class HasOptimization(Params):
         TypeConverters.toInt,
         default=0,
         allowed=at_least(0),
-        decides_bags=False,
+        decides_job=False,
     )
     randomFlip: Declared[bool] = Declared(
         "randomFlip",
         "augmentation: whether images are mirrored left to right at random in each epoch.",
         TypeConverters.toBoolean,
         default=False,
-        decides_bags=False,
+        decides_job=False,
     )
     initialModel: Declared[str] = Declared(
         "initialModel",
@@ -309,7 +309,7 @@ class HasOptimization(Params):
         "the others start at random. '': all start at random.",
         to_path,
         default="",
-        decides_bags=False,
+        decides_job=False,
     )
     earlyStoppingPatience: Declared[int] = Declared(
         "earlyStoppingPatience",
@@ -318,7 +318,7 @@ class HasOptimization(Params):
         TypeConverters.toInt,
         default=0,
         allowed=at_least(0),
-        decides_bags=False,
+        decides_job=False,
     )
     precision: Declared[str] = Declared(
         "precision",
@@ -326,7 +326,7 @@ class HasOptimization(Params):
         TypeConverters.toString,
         default="float32",
         allowed=one_of(("float32", "bfloat16")),
-        decides_bags=False,
+        decides_job=False,
     )
 
     def getEpochs(self) -> int:
@@ -390,7 +390,7 @@ class HasExecution(Params):
         "those that the members dispute most; they are training data.",
         TypeConverters.toBoolean,
         default=True,
-        decides_bags=False,
+        decides_job=False,
     )
     maxMemoryInMB: Declared[int] = Declared(
         "maxMemoryInMB",
@@ -412,7 +412,7 @@ class HasExecution(Params):
         "the summary's missingMembers gives the reason. Unset: a member that diverges fails the fit.",
         TypeConverters.toInt,
         allowed=at_least(1),
-        decides_bags=False,
+        decides_job=False,
     )
     verbose: Declared[int] = Declared(
         "verbose",
@@ -455,14 +455,14 @@ class HasVoteCols(Params):
         "output column: entropy of probability over log(numClasses), from 0 (all members agree) to 1; '': left out.",
         TypeConverters.toString,
         default="",
-        decides_bags=False,
+        decides_job=False,
     )
     memberPredictionsCol: Declared[str] = Declared(
         "memberPredictionsCol",
         "output column: each member's vote, array<int>; '': left out.",
         TypeConverters.toString,
         default="",
-        decides_bags=False,
+        decides_job=False,
     )
 
     def getUncertaintyCol(self) -> str:
@@ -496,21 +496,21 @@ class _CNNEnsembleParams(
         "output column: the class that the members vote for, double; '': left out.",
         TypeConverters.toString,
         default="prediction",
-        decides_bags=False,
+        decides_job=False,
     )
     rawPredictionCol: Declared[str] = Declared(
         "rawPredictionCol",
         "output column: votes per class, or summed softmax where votingStrategy is 'soft', vector; '': left out.",
         TypeConverters.toString,
         default="rawPrediction",
-        decides_bags=False,
+        decides_job=False,
     )
     probabilityCol: Declared[str] = Declared(
         "probabilityCol",
         "output column: rawPrediction over the number of members, vector; '': left out.",
         TypeConverters.toString,
         default="probability",
-        decides_bags=False,
+        decides_job=False,
     )
     thresholds: Declared[list[float]] = Declared(
         "thresholds",
@@ -521,7 +521,7 @@ class _CNNEnsembleParams(
             "a list of finite numbers >= 0, at most one of them 0",
             lambda value: all(0 <= number < math.inf for number in value) and sum(number == 0 for number in value) <= 1,
         ),
-        decides_bags=False,
+        decides_job=False,
     )
     seed: Declared[int] = Declared(
         "seed",
@@ -614,7 +614,7 @@ def check_thresholds(instance: Params, num_classes: int) -> None:
     ValueError
         The number of values differs from the number of classes.
     """
-    thresholds = optional(instance, "thresholds")
+    thresholds = value_or_none(instance, "thresholds")
     if thresholds is not None and len(thresholds) != num_classes:
         raise ValueError(
             f"The 'thresholds' parameter of {type(instance).__name__} must have a value for each of the "

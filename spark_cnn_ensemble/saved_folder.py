@@ -105,7 +105,7 @@ class SavedFolder:
             with suppress(Exception):  # the reason of the failure matters more
                 self._abandon(save)
             raise
-        with suppress(Exception):  # the save is done, whatever becomes of what it replaced
+        with suppress(Exception):  # a clean-up that fails does not undo the save
             self._clean(save)
 
     def _commit(self, metadata: dict[str, Any]) -> bool:

@@ -7,6 +7,8 @@ import json
 from textwrap import dedent
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from support.connect_server import connect_server, free_port
@@ -14,6 +16,7 @@ from support.processes import output_of, start_python
 from test_cli_errors import assert_one_sentence
 
 from spark_cnn_ensemble.cli import main
+from spark_cnn_ensemble.datasets import write_text_matrix
 
 CLIENT = """
 import contextlib, io, json, subprocess, sys
@@ -44,6 +47,11 @@ def test_commands_run_on_the_server_with_its_paths(server, digits):
     for index, (image, label) in enumerate(zip(digits[0][0][:200], digits[0][1][:200], strict=True)):
         (data / "photos" / f"digit {label}").mkdir(parents=True, exist_ok=True)
         Image.fromarray((image * 15).astype(np.uint8)).save(data / "photos" / f"digit {label}" / f"{index}.png")
+    images, labels = digits[1][0].reshape(-1, 64)[:50] * 15.0, digits[1][1][:50]
+    write_text_matrix(data / "text", images, labels)
+    np.savetxt(data / "rows.csv", np.column_stack([images, labels]), fmt="%d", delimiter=",")
+    (data / "table").mkdir()
+    pq.write_table(pa.table({"features": list(images), "label": labels}), data / "table" / "part.parquet")
     code = """
         folder, url = sys.argv[1:]
         subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
@@ -55,10 +63,14 @@ def test_commands_run_on_the_server_with_its_paths(server, digits):
             run("evaluate", *pictures, "--model", f"{folder}/model"),
             run("score", *pictures, "--model", f"{folder}/model", "--output", f"{folder}/scored"),
             run("score", *pictures, "--model", f"{folder}/model", "--output", f"{folder}/scored"),
+            *[
+                run("evaluate", "--input", f"{folder}/{name}", "--format", form, "--remote", url, "--model", f"{folder}/model")
+                for form, name in (("text", "text"), ("csv", "rows.csv"), ("parquet", "table"))
+            ],
         ]))
     """
     *_, line = output_of(start_python(CLIENT + dedent(code), data, url, before=["unshare", "-rm"]), timeout=400)
-    trained, evaluated, scored, again = json.loads(line)
+    trained, evaluated, scored, again, *other_forms = json.loads(line)
     assert trained[0] == 0, trained[2]
     assert "10 classes: digit 0 " in trained[1] and "Trained 2 members on 200 rows" in trained[1]
     assert evaluated[0] == 0 and "rows 200 (0 left out)" in evaluated[1], evaluated[2]
@@ -66,6 +78,8 @@ def test_commands_run_on_the_server_with_its_paths(server, digits):
     assert again[0] == 1
     assert_one_sentence(again[2], f"Path {data / 'scored'} exists already")
     assert (data / "scored" / "_SUCCESS").exists()
+    assert [code for code, _, _ in other_forms] == [0, 0, 0], other_forms
+    assert len({output for _, output, _ in other_forms}) == 1 and "rows 50 (0 left out)" in other_forms[0][1]
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ from spark_cnn_ensemble.declared import (
     Range,
     at_least,
     check_params,
-    decides_bags,
+    decides_job,
     one_of,
     optional,
 )
 
 # Fits that differ in one of these are trained by jobs of their own.
-DECIDE_BAGS = {
+DECIDE_JOB = {
     *("featuresCol", "labelCol", "weightCol", "validationIndicatorCol", "idCol", "handleInvalid"),
     *("numClasses", "inputShape", "resizeImages"),
     *("numMembers", "bagging", "subsamplingRate", "seed"),
@@ -29,31 +29,31 @@ DECIDE_BAGS = {
 class Oven(Params):
     """Something with Params."""
 
-    heat = Declared("heat", "degrees.", TypeConverters.toInt, default=180, allowed=at_least(20), decides_bags=False)
+    heat = Declared("heat", "degrees.", TypeConverters.toInt, default=180, allowed=at_least(20), decides_job=False)
     mode = Declared("mode", "how it heats.", TypeConverters.toString, allowed=one_of(["top", "fan"]))
 
 
 def test_an_instances_param_has_the_default_range_and_effect_of_its_declaration():
     oven = Oven()
     assert oven.heat is not Oven.heat and oven.heat.parent == oven.uid
-    assert (oven.heat.default, oven.heat.allowed, oven.heat.decides_bags) == (180, Oven.heat.allowed, False)
-    assert (oven.mode.default, oven.mode.allowed, oven.mode.decides_bags) == (None, Oven.mode.allowed, True)
+    assert (oven.heat.default, oven.heat.allowed, oven.heat.decides_job) == (180, Oven.heat.allowed, False)
+    assert (oven.mode.default, oven.mode.allowed, oven.mode.decides_job) == (None, Oven.mode.allowed, True)
 
 
 def test_a_copied_instances_param_has_them_too():
     oven = Oven().copy()
-    assert (oven.heat.default, oven.heat.allowed, oven.heat.decides_bags) == (180, Oven.heat.allowed, False)
+    assert (oven.heat.default, oven.heat.allowed, oven.heat.decides_job) == (180, Oven.heat.allowed, False)
 
 
 @pytest.mark.parametrize("name", ["featuresCol", "labelCol", "weightCol", "validationIndicatorCol"])
 def test_a_param_of_sparks_decides_the_bags(name):
     param = CNNEnsembleClassifier().getParam(name)
     assert not isinstance(param, Declared)
-    assert decides_bags(param)
+    assert decides_job(param)
 
 
 def test_data_draw_and_job_decide_the_bags_and_nothing_else_does():
-    assert {param.name for param in CNNEnsembleClassifier().params if decides_bags(param)} == DECIDE_BAGS
+    assert {param.name for param in CNNEnsembleClassifier().params if decides_job(param)} == DECIDE_JOB
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_a_checkpoint_of_another_initial_model_is_not_resumed(paths, train, tmp_
         ("nothing.keras", FileNotFoundError, "does not exist"),
         ("text.keras", ValueError, "save it with model.save"),
         ("text.h5", ValueError, "save it with model.save"),
-        ("folder.keras", OSError, "is not a file that Spark shows"),
+        ("folder.keras", OSError, "is a folder or a hidden file"),
         ("text.*", ValueError, "reads as a pattern"),
         ("text.txt", ValueError, "is not a saved CNNEnsembleClassificationModel"),
     ],

@@ -185,11 +185,14 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         ),
         (
             r"UNRESOLVED_COLUMN[.\w]*\] A column[\s\w,]+ `(.+?)` cannot be resolved",
-            lambda m: f"The input has no column '{m[1]}'.",
+            lambda m: f"The input has no column '{m[1]}'; check the name, or pass another input.",
         ),
         (
             r"Unseen label: (.*?)\. +To handle unseen",
-            lambda m: f"The rows have the label '{m[1]}', which the model was not trained on; correct or remove them.",
+            lambda m: (
+                f"The rows have the label '{m[1]}', which the model was not trained on; remove these rows, or set "
+                "handleInvalid='skip' on the StringIndexer."
+            ),
         ),
         (
             r"NumberFormatException: For input string: \"(.*?)\"",
@@ -232,9 +235,9 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         ),
         (
             r"bin/java: No such file|JAVA_HOME is not set|java: (?:command )?not found|Unable to locate a Java",
-            "Spark found no Java; install Java 17 or 21, and set JAVA_HOME to its folder.",
+            "Spark found no Java; install Java 17 or later, and set JAVA_HOME to its folder.",
         ),
-        (r"UnsupportedClassVersionError", "Java is too old for Spark; set JAVA_HOME to Java 17 or 21."),
+        (r"UnsupportedClassVersionError", "Java is too old for Spark; set JAVA_HOME to Java 17 or later."),
         (
             r"OutOfMemoryError|\bMemoryError\b|std::bad_alloc|ResourceExhaustedError|OOM when allocating",
             f"Memory ran out; {_MEMORY} (spark.driver.memory, spark.executor.memory).",

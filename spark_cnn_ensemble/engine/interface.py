@@ -76,7 +76,8 @@ class Files(ABC):
             sizes = [row["length"] for row in files.select("length").limit(2).collect()]
             if len(sizes) != 1:
                 raise OSError(
-                    f"{path} is not a file that Spark shows; pass that of a file whose name begins with a letter."
+                    f"{path} is a folder or a hidden file; pass the path of a file whose name does not begin "
+                    "with '_' or '.'."
                 )
             if sizes[0] > _LARGEST_FILE:
                 raise OSError(f"{path} has {sizes[0]:,} bytes, but Spark reads files below 2 GiB; make it smaller.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -18,7 +19,19 @@ from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, WeightsO
 GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB holds several groups
 
 # Options for Parquet files of parts. By default, the writer first checks its size after 100 rows: 400 MiB per task.
-SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
+_SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
+
+# Hadoop's committer for files, whose version 2 moves a task's file into place when the task ends. Committers for object
+# stores (S3A's, the manifest committer), which a session may have set, show all files when the job ends.
+_AS_TASKS_END = {
+    "mapreduce.fileoutputcommitter.algorithm.version": "2",
+    "mapreduce.outputcommitter.factory.class": "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitterFactory",
+    "spark.sql.parquet.output.committer.class": "org.apache.parquet.hadoop.ParquetOutputCommitter",
+}
+_PROTOCOL = "spark.sql.sources.commitProtocolClass"
+_SPARKS_PROTOCOL = "org.apache.spark.sql.execution.datasources.SQLHadoopMapReduceCommitProtocol"
+# Those that take the committer above.
+_PROTOCOLS = (_SPARKS_PROTOCOL, "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol")
 
 
 def collect_parts(parts: DataFrame, sizes: Mapping[int, int], *more: str) -> Iterator[tuple[int, list[Row]]]:
@@ -98,4 +111,16 @@ class SharedWeights:
         engine = engine_of(spark)
         members = spark.range(0, count, 1, min(count, engine.slots))
         parts = functools.partial(member_parts, weights_of=self.of(spark))
-        members.mapInPandas(engine.for_workers(parts), PARTS_SCHEMA).write.options(**SMALL_ROW_GROUPS).parquet(path)
+        members.mapInPandas(engine.for_workers(parts), PARTS_SCHEMA).write.options(**_SMALL_ROW_GROUPS).parquet(path)
+
+
+def write_as_tasks_end(trained: DataFrame, path: str) -> None:
+    """Write rows with members' weights as Parquet; the file of a task is there as soon as the task ends."""
+    protocol = trained.sparkSession.conf.get(_PROTOCOL, _SPARKS_PROTOCOL)
+    if protocol not in _PROTOCOLS:
+        warnings.warn(
+            f"{_PROTOCOL} is {protocol}, with which members may appear in checkpointDir only once all are trained, so "
+            f"that a fit that fails keeps none; set it to {_SPARKS_PROTOCOL}.",
+            stacklevel=2,
+        )
+    trained.write.options(**_AS_TASKS_END).options(**_SMALL_ROW_GROUPS).parquet(path)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import uuid
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,24 +21,12 @@ from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.paths import refuse_pattern
-from spark_cnn_ensemble.engine.shared_weights import SMALL_ROW_GROUPS, collect_weights
+from spark_cnn_ensemble.engine.shared_weights import collect_weights, write_as_tasks_end
 from spark_cnn_ensemble.worker.bag import FINGERPRINT_MODULUS
 from spark_cnn_ensemble.worker.training import REPORTED, TRAINED_SCHEMA
 from spark_cnn_ensemble.worker.weights import digest
 
 FORMAT_VERSION = 1
-
-# Hadoop's committer for files, whose version 2 moves a task's file into place when the task ends. Committers for object
-# stores (S3A's, the manifest committer), which a session may have set, show all files when the job ends.
-_AS_TASKS_END = {
-    "mapreduce.fileoutputcommitter.algorithm.version": "2",
-    "mapreduce.outputcommitter.factory.class": "org.apache.hadoop.mapreduce.lib.output.FileOutputCommitterFactory",
-    "spark.sql.parquet.output.committer.class": "org.apache.parquet.hadoop.ParquetOutputCommitter",
-}
-_PROTOCOL = "spark.sql.sources.commitProtocolClass"
-_SPARKS_PROTOCOL = "org.apache.spark.sql.execution.datasources.SQLHadoopMapReduceCommitProtocol"
-# Those that take the committer above.
-_PROTOCOLS = (_SPARKS_PROTOCOL, "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol")
 
 
 @dataclass(frozen=True)
@@ -114,6 +101,7 @@ class Checkpoint:
                 f"checkpointDir '{self._path}' has a damaged file in its folder fit; set another folder, or delete "
                 "this one."
             )
+        other, identity = _leaves(other), _leaves(identity)
         differing = [name for name in sorted({*other, *identity}) if other.get(name) != identity.get(name)]
         if differing:
             differences = "; ".join(
@@ -177,15 +165,7 @@ class Checkpoint:
 
     def write(self, trained: DataFrame) -> None:
         """Train the members; the file of each is in the folder as soon as its task ends."""
-        protocol = self._spark.conf.get(_PROTOCOL, _SPARKS_PROTOCOL)
-        if protocol not in _PROTOCOLS:
-            warnings.warn(
-                f"{_PROTOCOL} is {protocol}, with which members may appear in checkpointDir only once all are trained, "
-                f"so that a fit that fails keeps none; set it to {_SPARKS_PROTOCOL}.",
-                stacklevel=2,
-            )
-        writer = trained.write.options(**_AS_TASKS_END).options(**SMALL_ROW_GROUPS)
-        writer.parquet(f"{self._path}/attempt={self._attempt}")
+        write_as_tasks_end(trained, f"{self._path}/attempt={self._attempt}")
 
     def discard(self) -> None:
         """Delete what this attempt wrote, and the identity of the fit unless other attempts need it."""
@@ -219,6 +199,14 @@ def _report(text: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return report if isinstance(report, dict) and set(report) >= REPORTED else None
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested dictionaries, by dotted names."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return leaves
 
 
 def _short(value: Any) -> str:

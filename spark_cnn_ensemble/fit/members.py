@@ -23,7 +23,7 @@ from spark_cnn_ensemble.progress import FitProgress
 from spark_cnn_ensemble.worker.bag import empty_bag
 from spark_cnn_ensemble.worker.initial_weights import SharedInitialWeights
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
-from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_members
+from spark_cnn_ensemble.worker.training import TRAINED_SCHEMA, reported_accuracy, train_in_task
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest
 
@@ -109,14 +109,14 @@ def training(
     ]
     weights = [{member: before.weights for member, before in finished.items()} for _ in plans]
     train = functools.partial(
-        train_members,
+        train_in_task,
         plans=tuple(plans),
         members=tuple(missing),
-        report=progress.reporter,
+        count_done=progress.reporter,
         receiver=progress.receiver,
         initial=_shared(bagged, initial) if missing else None,
     )
-    # To keep the rows is to optimize the plan, in which Spark may find a row that cannot be used.
+    # Persisting runs Spark's optimizer, which may evaluate a row and refuse it.
     with refusing_in_python(), _trained(bagged, train, len(plans), missing, num_members, checkpoint) as trained:
         if missing:
             _collect(trained, missing, num_members, reports, weights)

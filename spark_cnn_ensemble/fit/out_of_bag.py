@@ -31,9 +31,9 @@ _MAX_BYTES = 256 << 20  # pixels of a sample, as float32
 _ROWS_PER_TASK = 100  # at least; with fewer, loading the members would take longer than the votes
 
 
-def sample_size(rows: int, size: int) -> int:
-    """The number of rows in the sample: `rows`, or as many images of `size` numbers as 256 MiB hold."""
-    return min(rows, max(1, _MAX_BYTES // (4 * size)))
+def sample_size(wanted: int, image_size: int) -> int:
+    """The number of rows in the sample: `wanted`, or as many images of `image_size` numbers as 256 MiB hold."""
+    return min(wanted, max(1, _MAX_BYTES // (4 * image_size)))
 
 
 def vote_on_sample(
@@ -41,11 +41,11 @@ def vote_on_sample(
     ensemble: Ensemble,
     members: list[int],
     draw: Draw,
-    rows: int,
+    size: int,
     soft: bool,
     thresholds: tuple[float, ...] | None,
 ) -> OutOfBag:
-    """Vote on the `rows` rows with the lowest tickets, each by the members that did not train on it.
+    """Vote on the `size` rows with the lowest tickets, each by the members that did not train on it.
 
     Parameters
     ----------
@@ -55,7 +55,8 @@ def vote_on_sample(
     members : list of int
         The numbers that the ensemble's members have in the draw.
     draw : Draw
-    rows : int
+    size : int
+        Of the sample.
     soft : bool
         Whether the vote is the mean softmax.
     thresholds : tuple of float or None
@@ -67,14 +68,14 @@ def vote_on_sample(
         ensemble.id, ensemble.architectures, ensemble.architecture_of, pixels, soft=soft, thresholds=thresholds
     )
     in_bag = F.array(*[draw.copies(F.col("row_key"), F.lit(member)) > 0 for member in members])
-    tasks = max(1, min(engine_of(spark).slots, math.ceil(rows / _ROWS_PER_TASK)))
+    tasks = max(1, min(engine_of(spark).slots, math.ceil(size / _ROWS_PER_TASK)))
     # A task's rows may be one batch (see `rows.width`); a number takes at most 4 bytes.
-    tasks = max(tasks, math.ceil(rows * math.prod(ensemble.input_shape) * 4 / BATCH_BYTES))
+    tasks = max(tasks, math.ceil(size * math.prod(ensemble.input_shape) * 4 / BATCH_BYTES))
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.shared_weights.of(spark))
     with refusing_in_python():
         voted = (
             sample.orderBy("ticket", "row_key", "label", "bytes")
-            .limit(rows)
+            .limit(size)
             .repartition(tasks)
             .select("ticket", "label", "bytes", in_bag.alias("inBag"))
             .mapInPandas(engine_of(spark).for_workers(vote), OUT_OF_BAG_SCHEMA)

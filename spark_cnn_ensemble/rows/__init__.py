@@ -1,1 +1,4 @@
-"""The way from a user's DataFrame to bagged training rows, in Spark expressions only."""
+"""The columns of a user's DataFrame as Spark expressions: bagged training rows, and the cells to score.
+
+`classes`, `shapes` and `training_rows.RowCounts` run small jobs.
+"""

@@ -50,7 +50,10 @@ def count_classes(dataset: DataFrame, labels: Labels, skip_invalid: bool, valida
     if first_fault is not None and not skip_invalid:
         raise ValueError(f"A row: {first_fault}{OR_SKIP}.")
     if largest is None:
-        raise ValueError(f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol').")
+        raise ValueError(
+            f"The DataFrame has no rows with a usable column '{name}' (parameter 'labelCol'); set 'labelCol' to the "
+            "column of labels, or give rows that have one."
+        )
     if longest is not None:
         if shortest < longest:
             raise ValueError(

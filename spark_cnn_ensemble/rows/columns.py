@@ -2,7 +2,7 @@
 
 Here: each column found and checked in the schema, its values as a Spark expression, and what is wrong with each row
 whose value is unusable (its fault, with the remedy). Not here: features (`features`), labels (`labels`), keys and bags
-(`training_rows`). A function that runs a job says so. Called by the estimator and the model.
+(`training_rows`). No function runs a job. Called by the estimator and the model.
 """
 
 from __future__ import annotations

@@ -155,5 +155,6 @@ def _by(shape: Iterable[int]) -> str:
 
 def _no_rows(name: str) -> str:
     return (
-        f"The DataFrame has no rows with a usable column '{name}' (parameter 'featuresCol'); there is nothing to fit."
+        f"The DataFrame has no rows with a usable column '{name}' (parameter 'featuresCol'); set 'featuresCol' to the "
+        "column of images, or give rows that have one."
     )

@@ -39,7 +39,7 @@ class Classes(NamedTuple):
             if soft:
                 return "fix the row"
             return f"fix the row, or set 'numClasses', which the column's metadata gives as {self.number}"
-        return f"fix the row, or set another 'numClasses' than {self.number}"
+        return f"fix the row, or change 'numClasses', which is {self.number}"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, 
     fault = F.coalesce(*faults)
     index = labels.index.cast("int")  # the cast fails on numbers beyond 32 bits, so it must not get a faulty label
     index = F.when(fault.isNull(), index) if skip_invalid else refusing(index, fault, name)
-    if counted:  # a row that was not there before is no fault of the row, so it is never skipped
+    if counted:  # the rows changed between two jobs; handleInvalid='skip' does not apply
         new = F.when(fault.isNull(), labels.new_fault(classes.number))
         index = refusing(index, new, name, skippable=False)
     return dataset.select(

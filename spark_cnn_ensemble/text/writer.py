@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from spark_cnn_ensemble.text.arrays import images_and_labels
+from spark_cnn_ensemble.arrays import images_and_labels
 
 _WIDTH = 25  # bytes of a non-negative number as '%.18e' with a two-digit exponent, with its separator
 

@@ -17,7 +17,7 @@ from spark_cnn_ensemble.worker.weights import WeightsOf
 
 _MAX_LOADED = 3  # ensembles that a process keeps unpacked
 
-_loaded: OrderedDict[tuple[str, str, bool], LoadedEnsemble] = OrderedDict()  # by id, precision and engine
+_loaded: OrderedDict[tuple[str, str, bool], LoadedEnsemble] = OrderedDict()  # by id, precision and scoring engine
 _loading = threading.Lock()  # threads of the driver may score with several models at once
 
 

@@ -154,6 +154,28 @@ def _build(architecture: Architecture) -> Any:
     return keras.Model(image, _built_in(architecture, standardized), name="member")
 
 
+def compute_in_bfloat16(network: Any) -> None:
+    """Mixed precision: weights stay float32, and so do the last layer, which gives the probabilities, and rescaling.
+
+    Where pixels are rescaled, the mean is subtracted: they need more digits there than bfloat16 has.
+    """
+    import keras
+
+    layers = keras.layers
+
+    def leaves(model: Any) -> Iterator[Any]:
+        for layer in model.layers:
+            if hasattr(layer, "layers"):
+                yield from leaves(layer)
+            else:
+                yield layer
+
+    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
+    for layer in list(leaves(network))[:-1]:
+        if layer.name != STANDARDIZATION and not isinstance(layer, layers.Rescaling | layers.Normalization):
+            layer.dtype_policy = policy
+
+
 def called_with(network: Any, weights: Sequence[Any]) -> Callable[[Sequence[Any], Any], Any]:
     """A function of values for these weights of a network, and a block of images, that returns the network's output.
 
@@ -228,7 +250,7 @@ def convolution_padding(architecture: Architecture) -> str:
     return "valid" if side >= 4 else "same"
 
 
-def reason(error: Exception) -> str:
+def keras_reason(error: Exception) -> str:
     """What Keras or TensorFlow complains about, without the layers of calls around it."""
     message = str(error).rpartition("Exception encountered: ")[2].strip() or type(error).__name__
     called = re.match(
@@ -253,7 +275,7 @@ def _custom_network(architecture: Architecture) -> Any:
     except Exception as error:
         raise Refusal(
             f"The 'network' parameter is not a model that Keras {keras.__version__} can build from class "
-            f"{config['class_name']!r} ({reason(error)}); pass model.to_json() of a model with one input and one "
+            f"{config['class_name']!r} ({keras_reason(error)}); pass model.to_json() of a model with one input and one "
             "output."
         ) from None
     if len(input_shape) != 3 or any(side not in (None, own) for side, own in zip(input_shape, expected, strict=True)):

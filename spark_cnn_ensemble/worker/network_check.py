@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from spark_cnn_ensemble.worker.network import Architecture, build_network, reason
+from spark_cnn_ensemble.worker.network import Architecture, build_network, compute_in_bfloat16, keras_reason
 from spark_cnn_ensemble.worker.network_json import layers_in
-from spark_cnn_ensemble.worker.optimizers import compute_in_bfloat16
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
 
@@ -56,7 +55,8 @@ def _check_layers(architecture: Architecture) -> None:
         if config.get("value_range") is not None:
             raise Refusal(
                 f"The 'network' parameter has a layer {name!r} for pixels in {list(config['value_range'])}, but "
-                "'standardization' is True, so it gets others; set standardization=False or remove the layer."
+                "'standardization' is True, so its input is not in that range; set standardization=False or "
+                "remove the layer."
             )
 
 
@@ -145,6 +145,6 @@ def _gradients(network: Any, images: np.ndarray) -> list[bool]:
 
 def _not_computed(what: str, architecture: Architecture, error: Exception) -> str:
     return (
-        f"The 'network' parameter {what} of shape {list(architecture.input_shape)} ({reason(error)}); change the layer "
-        "that this names, or try the network with model.fit on such images."
+        f"The 'network' parameter {what} of shape {list(architecture.input_shape)} ({keras_reason(error)}); change the "
+        "layer that this names, or try the network with model.fit on such images."
     )

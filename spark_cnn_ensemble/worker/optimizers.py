@@ -1,16 +1,12 @@
 """The part of a training step that changes the weights.
 
 An optimizer has a `state`, the variables to reset for the next member. It is called with gradients (None where a
-variable has none), the number of the step from 0, and the learning rate. `compute_in_bfloat16` sets the precision that
-the gradients are computed in. Called by `trainer`.
+variable has none), the number of the step from 0, and the learning rate. Called by `trainer`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-from spark_cnn_ensemble.worker.network import STANDARDIZATION
 
 _ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras.optimizers.Adam
 
@@ -60,25 +56,3 @@ class KerasOptimizer:
         self._optimizer.learning_rate = rate
         pairs = [(g, v) for g, v in zip(gradients, self._variables, strict=True) if g is not None]
         self._optimizer.apply_gradients(pairs)
-
-
-def compute_in_bfloat16(network: Any) -> None:
-    """Mixed precision: weights stay float32, and so do the last layer, which gives the probabilities, and rescaling.
-
-    Where pixels are rescaled, the mean is subtracted: they need more digits there than bfloat16 has.
-    """
-    import keras
-
-    layers = keras.layers
-
-    def leaves(model: Any) -> Iterator[Any]:
-        for layer in model.layers:
-            if hasattr(layer, "layers"):
-                yield from leaves(layer)
-            else:
-                yield layer
-
-    policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
-    for layer in list(leaves(network))[:-1]:
-        if layer.name != STANDARDIZATION and not isinstance(layer, layers.Rescaling | layers.Normalization):
-            layer.dtype_policy = policy

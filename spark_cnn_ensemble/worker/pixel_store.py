@@ -98,7 +98,7 @@ class PixelStore:
             target = place[begin : begin + len(block)]
             images[target[target >= 0]] = block[target >= 0]
             begin += len(block)
-            self._blocks[index] = block = _NOTHING  # each is let go as soon as it has been copied
+            self._blocks[index] = block = _NOTHING  # each is released as soon as it has been copied
         return images, None
 
     def _exceeds(self, size: int) -> bool:

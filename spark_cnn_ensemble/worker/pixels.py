@@ -1,6 +1,6 @@
 """Cells of features -> one block of pixels per batch, whatever the column's form.
 
-The driver decides a column's form (`rows.columns`). Called by training and scoring.
+The driver decides a column's form (`rows.features`). Called by training and scoring.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from spark_cnn_ensemble.worker.pictures import decode, is_encoded, other_format,
 from spark_cnn_ensemble.worker.refusal import Fault, Unusable
 
 BEYOND_FLOAT32 = "has a number beyond 3.4e+38, the largest of float32 (scale the column)"
-_REMEDIES = {  # of a row of another size, by the source of the shape
-    "param": "fix the row, or set another 'inputShape' than {}",
+_REMEDIES = {  # of a row of another size, by `shape_from`
+    "param": "fix the row, or change 'inputShape', which is {}",
     "rows": "fix the row, or set 'inputShape', which was inferred from the first rows as {}",
     "model": "give rows of the model's inputShape, {}",
 }
@@ -38,7 +38,7 @@ class PixelFormat:
     resize : bool
         Whether pictures of another size are resized. Then a cell in Spark's image order begins with a line that has its
         height, width and channels.
-    source : {"param", "rows", "model"}
+    shape_from : {"param", "rows", "model"}
         Where the shape comes from, for messages: the user, the first rows, or the model that scores.
     """
 
@@ -46,7 +46,7 @@ class PixelFormat:
     form: str
     shape: tuple[int, int, int]
     resize: bool = False
-    source: str = "param"
+    shape_from: str = "param"
 
     @property
     def size(self) -> int:
@@ -55,7 +55,7 @@ class PixelFormat:
 
     def size_remedy(self, picture: bool = False) -> str:
         """What to do about a row of another size; a `picture` can be resized."""
-        remedy = _REMEDIES[self.source].format(list(self.shape))
+        remedy = _REMEDIES[self.shape_from].format(list(self.shape))
         return f"set resizeImages=True to resize pictures, {remedy}" if picture else remedy
 
 

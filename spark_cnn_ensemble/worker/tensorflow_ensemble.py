@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 
 from spark_cnn_ensemble.worker.blocks import LoadedEnsemble, misfit
-from spark_cnn_ensemble.worker.network import Architecture, build_network, called_with, count_weights
-from spark_cnn_ensemble.worker.optimizers import compute_in_bfloat16
+from spark_cnn_ensemble.worker.network import (
+    Architecture,
+    build_network,
+    called_with,
+    compute_in_bfloat16,
+    count_weights,
+)
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
@@ -28,7 +33,7 @@ class TensorFlowEnsemble(LoadedEnsemble):
     def __init__(self, plan: VotingPlan, weights_of: WeightsOf) -> None:
         super().__init__(plan)
         self._members: list[tuple[_Network, list[Any]]] = []
-        for index, architecture in enumerate(plan.members):
+        for index, architecture in enumerate(plan.architecture_of):
             arrays = unpack_weights(weights_of(index))
             check_number(plan.architectures[architecture], arrays, index)
             network = _network(plan.architectures[architecture], plan.precision)

@@ -17,8 +17,8 @@ import numpy as np
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples
 from spark_cnn_ensemble.worker.initial_weights import InitialArrays
-from spark_cnn_ensemble.worker.network import STANDARDIZATION, build_network
-from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer, compute_in_bfloat16
+from spark_cnn_ensemble.worker.network import STANDARDIZATION, build_network, compute_in_bfloat16
+from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer
 from spark_cnn_ensemble.worker.refusal import Divergence
 from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.standardization import (
@@ -52,18 +52,18 @@ class Trainer:
         variables = self.network.trainable_variables
         self._trainable = [variable.value for variable in variables]
         fused = program.optimizer == "adam"
-        self._step: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
+        self._optimizer: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
         # Rows per call; fewer for larger images, as in scoring.
         self._validation_batch = min(500, max(8, CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
-        self._reset_step = [(variable, variable.numpy()) for variable in self._step.state]
+        self._optimizer_start = [(variable, variable.numpy()) for variable in self._optimizer.state]
         self._steps = functools.cache(self._compile_steps)
         self._evaluate = functools.cache(self._compile_evaluation)
 
     def _compile_steps(self, images: Any, soft: bool) -> Any:
         import tensorflow as tf
 
-        whole, total = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
-        signature = [*self._examples(images, soft), *[whole] * 3, *[total] * 3]
+        integer, real = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)
+        signature = [*self._examples(images, soft), *[integer] * 3, *[real] * 3]
         return tf.function(self._run_steps, signature, autograph=False)
 
     def _compile_evaluation(self, images: Any, soft: bool) -> Any:
@@ -118,7 +118,7 @@ class Trainer:
         rng = np.random.default_rng(seed)
         steps = self._steps(bag.training.images.dtype, bag.training.soft_labels is not None)
         positions = np.repeat(np.arange(len(bag.training), dtype=np.int32), bag.training.copies)
-        last_step = plan.epochs * -(-len(positions) // plan.batch_size)
+        num_steps = plan.epochs * -(-len(positions) // plan.batch_size)
         step = 0
         history: dict[str, list[float]] = {"loss": [], "accuracy": []}
         best_loss, best_weights, waited = np.inf, None, 0
@@ -126,11 +126,11 @@ class Trainer:
             totals: Any = (np.float32(0), np.float32(0))
             seen = 0
             for chunk in _chunks(bag.training, rng.permutation(positions), plan.batch_size):
-                totals = steps(*chunk, *map(np.int32, (step, last_step, seed)), np.float32(plan.learning_rate), *totals)
+                totals = steps(*chunk, *map(np.int32, (step, num_steps, seed)), np.float32(plan.learning_rate), *totals)
                 step += -(-len(chunk[0]) // plan.batch_size)
                 seen += len(chunk[0])
                 if observe is not None:
-                    observe(step / last_step, functools.partial(_mean_loss, totals, seen))
+                    observe(step / num_steps, functools.partial(_mean_loss, totals, seen))
             self._record(history, "", totals, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
@@ -170,7 +170,7 @@ class Trainer:
         return f"Member {member} diverged: {what} in epoch {epoch}; lower learningRate{remedy}."
 
     def _reset(self, seed: int, standardization: list[np.ndarray], initial: InitialArrays) -> None:
-        # Initial weights come from a copy of the network, not from initializers: this works for any custom network.
+        # Fresh weights come from a copy of the network, not from initializers: this works for any custom network.
         fresh = build_network(self.program.architecture, seed)
         for variable, start in zip(self.network.variables, fresh.variables, strict=True):
             variable.assign(start)
@@ -178,7 +178,7 @@ class Trainer:
             self.network.get_layer(STANDARDIZATION).set_weights(standardization)
         for place, array in initial.items():
             self.network.weights[len(standardization) + place].assign(array)
-        for variable, value in self._reset_step:
+        for variable, value in self._optimizer_start:
             variable.assign(value)
 
     def _run_steps(
@@ -188,7 +188,7 @@ class Trainer:
         targets: Any,
         weights: Any,
         first_step: Any,
-        last_step: Any,
+        num_steps: Any,
         seed: Any,
         learning_rate: Any,
         total_loss: Any,
@@ -209,7 +209,7 @@ class Trainer:
                 loss = tf.reduce_mean(losses)
                 if self.network.losses:
                     loss += tf.add_n(self.network.losses)
-            self._step(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, last_step))
+            self._optimizer(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, num_steps))
             return total_loss + tf.reduce_sum(losses), total_right + _number_right(labels[span], output)
 
         return _over_batches(tf.shape(labels)[0], program.batch_size, run_step, (total_loss, total_right))
@@ -226,11 +226,11 @@ class Trainer:
 
         return _over_batches(tf.shape(labels)[0], self._validation_batch, evaluate, (total_loss, total_right))
 
-    def _factor(self, step: Any, last_step: Any) -> Any:
+    def _factor(self, step: Any, num_steps: Any) -> Any:
         """The schedule's factor of the learning rate."""
         import tensorflow as tf
 
-        done = tf.cast(step, tf.float32) / tf.cast(last_step, tf.float32)
+        done = tf.cast(step, tf.float32) / tf.cast(num_steps, tf.float32)
         return {
             "constant": lambda: tf.ones_like(done),
             "linear": lambda: 1.0 - done,
@@ -239,7 +239,7 @@ class Trainer:
 
 
 def _over_batches(rows: Any, batch_size: int, run: Callable[..., Any], totals: Any) -> Any:
-    """The totals after a loop in the graph over slices of so many rows.
+    """The totals after a loop in the graph over slices of `batch_size` rows.
 
     Written out, since AutoGraph leaves a temporary file per function that it converts, and Spark's workers end without
     removing them.

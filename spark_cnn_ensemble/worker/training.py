@@ -1,6 +1,6 @@
 """A partition of rows -> a trained member, as rows that travel to the driver.
 
-Spark runs `train_members`, one task per member. The training itself is in `trainer`.
+Spark runs `train_in_task`, one task per member. The training itself is in `trainer`.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ REPORTED = {
 
 _SAMPLE_BYTES = 16 << 20  # of the sample in one frame
 
-Report = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((plan, member), training accuracy)
+CountDone = Callable[[list[tuple[tuple[int, int], float]]], None]  # called with ((plan, member), training accuracy)
 
 
-def train_members(
+def train_in_task(
     frames: Iterable[pd.DataFrame],
     plans: Sequence[TrainingPlan],
     members: Sequence[int],
-    report: Report | None = None,
+    count_done: CountDone | None = None,
     receiver: Receiver | None = None,
     initial: SharedInitialWeights | None = None,
 ) -> Iterator[pd.DataFrame]:
@@ -58,7 +58,7 @@ def train_members(
         One per model that the job trains.
     members : sequence of int
         The member of each partition of the first plan; the partitions of further plans follow in the same order.
-    report : callable, optional
+    count_done : callable, optional
         Called when a member is done; the accuracy is NaN if it diverged.
     receiver : Receiver, optional
         Of reports while the member trains.
@@ -80,10 +80,10 @@ def train_members(
     arrays = initial.arrays(plan, member) if initial is not None else {}
     with _reporting(receiver, index, member, task.taskAttemptId(), plan.epochs) as observe:
         table = train_member(bag, plan, task.attemptNumber(), observe, arrays)
-    if report is not None:
+    if count_done is not None:
         outcome = json.loads(table["report"].iloc[0])
         accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
-        report([((index, member), accuracy)])
+        count_done([((index, member), accuracy)])
     yield table.assign(plan=np.int32(index))
     if not index:  # all plans have the same bags, and so the same sample
         yield from sample_tables(bag)

@@ -34,7 +34,7 @@ class VotingPlan:
         Made on the driver; one id always means the same members.
     architectures : tuple of Architecture
         The members' different networks.
-    members : tuple of int
+    architecture_of : tuple of int
         For each member, the index of its network.
     pixels : PixelFormat
         Of the features column.
@@ -54,7 +54,7 @@ class VotingPlan:
 
     ensemble_id: str
     architectures: tuple[Architecture, ...]
-    members: tuple[int, ...]
+    architecture_of: tuple[int, ...]
     pixels: PixelFormat
     soft: bool = False
     thresholds: tuple[float, ...] | None = None

@@ -175,7 +175,8 @@ def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained
         ({"seed": 5}, "seed is 17 there, 5 here"),
         ({"numMembers": 5}, "num_members is 4 there, 5 here"),
         ({"idCol": "id"}, 'idCol is null there, "id" here'),
-        ({"oobSampleSize": 0}, "rules is "),
+        ({"oobSampleSize": 0}, "rules.sample_size is 200 there, 0 here"),
+        ({"kernelSize": 5}, "architecture.kernel_size is 3 there, 5 here"),
     ],
     ids=str,
 )

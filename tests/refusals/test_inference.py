@@ -19,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("no_training")
 
 COLUMN = "Column 'features' (parameter 'featuresCol')"
 NO_ROWS = (
-    "The DataFrame has no rows with a usable column 'features' (parameter 'featuresCol'); there is nothing to fit."
+    "The DataFrame has no rows with a usable column 'features' (parameter 'featuresCol'); set 'featuresCol' to "
+    "the column of images, or give rows that have one."
 )
 
 

@@ -23,7 +23,7 @@ SKIP = r"; fix the row, or set handleInvalid='skip' to leave such rows out\."
 def test_a_bad_label_is_refused_by_the_rows_id(spark, case):
     label, fault = {**BAD_LABELS, **TOO_LARGE_LABELS}[case]
     text = refused(two_by_two(idCol="id").fit, frame_of_labels(spark, [0.0, 1.0, label]))
-    other = r"; fix the row, or set another 'numClasses' than 2, or set handleInvalid='skip' to leave such rows out\."
+    other = r"; fix the row, or change 'numClasses', which is 2, or set handleInvalid='skip' to leave such rows out\."
     expected = f"where a whole number 0 to 1 was expected{other if case in TOO_LARGE_LABELS else SKIP}"
     assert re.fullmatch(f"Row id=2: column 'label' {fault} {expected}", text), text
 

@@ -29,7 +29,7 @@ def test_merging_models_of_other_images_is_refused(model, scorer):
 
 def test_merging_models_of_other_numbers_of_classes_is_refused(scorer, good):
     text = refused(scorer.merge, two_by_two(numClasses=3).fit(good))
-    assert text == "Cannot merge: this model has a number of classes of 2, the other 3; fit both on similar data."
+    assert text == "Cannot merge: this model has numClasses 2, the other 3; fit both on similar data."
 
 
 def test_merging_models_of_other_class_names_is_refused(scorer, good):

@@ -83,7 +83,7 @@ SENTENCES = {
     ),
     "pixels in a range": (
         r"The 'network' parameter has a layer 'random_contrast\w*' for pixels in \[0, 255\], but 'standardization' is True, "
-        r"so it gets others; set standardization=False or remove the layer\."
+        r"so its input is not in that range; set standardization=False or remove the layer\."
     ),
     "channels first": (
         r"The 'network' parameter has a layer 'conv2d\w*' with data_format='channels_first', but images have their channels "

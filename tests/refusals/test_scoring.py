@@ -181,7 +181,10 @@ def test_evaluate_refuses_a_frame_without_usable_rows(spark, scorer, good, case)
     }[case]
     model = scorer.copy().setHandleInvalid("skip") if case == "only bad rows" else scorer
     text = refused(model.evaluate, frame)
-    assert text == "The DataFrame has no rows that can be scored; there is nothing to evaluate."
+    assert text == (
+        "The DataFrame has no rows that can be scored; check its features and labels (handleInvalid leaves rows out), or "
+        "give other rows."
+    )
 
 
 # ---- single vectors

@@ -14,7 +14,7 @@ from spark_cnn_ensemble import CNNEnsembleClassificationModel
 
 RESIZE = "set resizeImages=True to resize pictures, "
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out"
-GIVEN = "fix the row, or set another 'inputShape' than [2, 2, 1]"
+GIVEN = "fix the row, or change 'inputShape', which is [2, 2, 1]"
 INFERRED = "fix the row, or set 'inputShape', which was inferred from the first rows as [2, 2, 1]"
 OF_MODEL = "give rows of the model's inputShape, [2, 2, 1]"
 ODD = "file:/pictures/odd.png"

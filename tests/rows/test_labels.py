@@ -159,7 +159,7 @@ def test_another_number_of_classes_than_the_rows_have_is_refused_by_the_rows_id(
     frame = soft(spark, [0.0, 1.0], [1.0, 0.0])
     text = refused(two_by_two(numClasses=3, idCol="id").fit, frame)
     assert text.startswith("Row id=") and text[7:].endswith(
-        ": column 'label' has 2 probabilities where 3 were expected; fix the row, or set another 'numClasses' than 3, "
+        ": column 'label' has 2 probabilities where 3 were expected; fix the row, or change 'numClasses', which is 3, "
         "or set handleInvalid='skip' to leave such rows out."
     )
 

@@ -38,8 +38,8 @@ def test_rows_with_a_null_id_do_not_move_the_others(train, with_null_ids):
 def test_the_refusal_of_a_label_names_the_param_that_may_be_wrong(spark):
     frame = frame_of_labels(spark, [0.0, 1.0, 2.0])
     assert refused(two_by_two().fit, frame) == (
-        "A row: column 'label' has label 2.0 where a whole number 0 to 1 was expected; fix the row, or set another "
-        f"'numClasses' than 2{OR_SKIP}"
+        "A row: column 'label' has label 2.0 where a whole number 0 to 1 was expected; fix the row, or change "
+        f"'numClasses', which is 2{OR_SKIP}"
     )
     assert two_by_two(numClasses=3).fit(frame).numClasses == 3
 

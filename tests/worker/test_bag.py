@@ -142,8 +142,8 @@ def test_skipped_rows_are_counted_in_one_bag_only():
         (
             numbers(1, 2, 3),
             "id=7",
-            "Row id=7: column 'features' has 3 numbers where 4 were expected; fix the row, or set another 'inputShape' "
-            "than [2, 2, 1]",
+            "Row id=7: column 'features' has 3 numbers where 4 were expected; fix the row, or change 'inputShape', "
+            "which is [2, 2, 1]",
         ),
         (
             numbers(1, 2, np.nan, 3),

@@ -22,7 +22,7 @@ def test_members_may_have_different_networks(thousand_cells):
     other = replace(SMALL, filters=(2, 3), standardization=False)
     (first,), (one,) = untrained_members(SMALL, 1)
     (second,), (two,) = untrained_members(other, 1, seed=1)
-    plan = replace(voting_plan("two kinds", soft=True), architectures=(SMALL, other), members=(1, 0))
+    plan = replace(voting_plan("two kinds", soft=True), architectures=(SMALL, other), architecture_of=(1, 0))
     scored = votes_of(thousand_cells[:50], [], plan, [second, first])
     images = np.stack(thousand_cells[:50]).reshape(-1, 8, 8, 1)
     expected = one.predict(images, verbose=0) + two.predict(images, verbose=0)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("tensorflow")
 def by_onnx(plan):
     """The same plan for onnxruntime."""
     graphs = [onnx_graph(architecture) for architecture in plan.architectures]
-    return replace(plan, graphs=tuple(graphs[index] for index in plan.members))
+    return replace(plan, graphs=tuple(graphs[index] for index in plan.architecture_of))
 
 
 def custom_network():
@@ -90,7 +90,7 @@ def test_members_may_have_different_networks(thousand_cells):
     other = replace(SMALL, filters=(2, 3), standardization=False)
     (first,), _ = untrained_members(SMALL, 1)
     (second,), _ = untrained_members(other, 1, seed=1)
-    plan = replace(voting_plan("two kinds by onnx", soft=True), architectures=(SMALL, other), members=(1, 0))
+    plan = replace(voting_plan("two kinds by onnx", soft=True), architectures=(SMALL, other), architecture_of=(1, 0))
     ours, theirs = (votes_of(thousand_cells[:50], [], each, [second, first]) for each in (by_onnx(plan), plan))
     assert np.allclose(np.stack(ours["rawPrediction"]), np.stack(theirs["rawPrediction"]), atol=1e-5)
 

@@ -9,8 +9,8 @@ from PIL import Image
 from scipy.sparse import csr_matrix
 from support.text_matrices import by_columns
 
+from spark_cnn_ensemble.arrays import images_and_labels
 from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
-from spark_cnn_ensemble.text.arrays import images_and_labels
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (6, 4, 5), np.uint8)

@@ -244,9 +244,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
                 votes = None
                 if sample_rows:
                     votes = vote_on_sample(
-                        trained.sample,
+                        trained,
                         ensemble,
-                        trained.sound,
                         draw,
                         sample_rows,
                         soft=classifier.getVotingStrategy() == "soft",

@@ -150,24 +150,36 @@ def test_an_executor_that_is_killed_is_replaced_and_the_checkpoint_is_on_hadoops
     assert members_and_votes(again) == local
 
 
-@pytest.mark.parametrize("kept_by", ["the executors", "the checkpoint"])
-def test_an_executor_that_is_killed_before_the_driver_has_the_weights(train, cluster, remote, tmp_path, kept_by):
-    with_checkpoint = {"checkpointDir": (tmp_path / "checkpoint").as_uri()} if kept_by == "the checkpoint" else {}
-    remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, **{ {**QUICK, **with_checkpoint}!r})")
-    wait_until((tmp_path / "trained").exists)
+STEPS = {
+    "the weights": ("collect_parts", "their weights were lost before the driver had them"),
+    "the votes": ("vote_on_sample", "their rows of the out-of-bag sample were lost before the votes"),
+    "the weights in a checkpoint": ("collect_parts", None),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_an_executor_that_is_killed_before_the_driver_has(train, cluster, remote, tmp_path, case):
+    step, lost = STEPS[case]
+    with_checkpoint = {} if lost else {"checkpointDir": (tmp_path / "checkpoint").as_uri()}
+    remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, {step!r}, **{ {**QUICK, **with_checkpoint}!r})")
+    wait_until((tmp_path / "waits").exists)
     # Either executor may have trained all members.
     for executor in {executor_of(worker, cluster.workers) for worker in python_workers(*cluster.workers)}:
         os.kill(executor, signal.SIGKILL)
     (tmp_path / "go").touch()
     answer = remote.answer()
     assert members_and_votes(answer) == members_and_votes(fit(train, **QUICK))
-    if with_checkpoint:
+    if lost is None:
         assert not answer["warnings"]
         return
     (warning,) = answer["warnings"]
     members, _, why = warning.removeprefix("Members [").partition("] were trained again, ")
-    assert why.startswith("because the executors that kept their weights were lost")
-    assert all(answer["retries"][int(member)] for member in members.split(", "))
+    assert why.startswith(f"because the executors that kept {lost}; ")
+    numbers = [int(member) for member in members.split(", ")]
+    if step == "collect_parts":
+        assert all(answer["retries"][number] for number in numbers)
+    else:
+        assert set(numbers) <= {0, 1, 2, 3} and answer["retries"] == [0, 0, 0, 0]
 
 
 def test_a_worker_that_hangs_is_overtaken_by_a_second_copy_of_its_task(cluster, remote, local):

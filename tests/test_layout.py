@@ -247,6 +247,7 @@ ALLOWED = {
     "fit.out_of_bag": {
         "engine",
         "ensemble",
+        "fit.members",
         "rows.draw",
         "rows.width",
         "votes",

@@ -93,7 +93,9 @@ def test_rows_without_a_name_are_scored_alike(by_name, named_rows, test):
 def test_features_may_come_from_a_fitted_transformer(few):
     assembler = VectorAssembler(inputCols=[f"`{pixel}`" for pixel in PIXELS], outputCol="raw")
     scaler = MinMaxScaler(inputCol="raw", outputCol="features")
-    rows = as_table(few).withColumn("label", F.array_position(F.array(*map(F.lit, NAMES)), F.col("name")) - 1)
+    rows = as_table(few).withColumn(
+        "label", F.call_function("array_position", F.array(*map(F.lit, NAMES)), F.col("name")) - 1
+    )
     pipeline = Pipeline(stages=[assembler, scaler, small(numMembers=1, standardization=False)])
     assert pipeline.fit(rows).transform(rows).select("prediction").count() == 200
 

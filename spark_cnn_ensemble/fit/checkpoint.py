@@ -118,7 +118,7 @@ class Checkpoint:
             return {}
         finished: dict[int, Finished] = {}
         parts = self._parts()
-        reported = parts.where(F.col("report").isNotNull()).select("attempt", "member", "report").collect()
+        reported = parts.where(F.col("part") == 0).select("attempt", "member", "report").collect()
         by_attempt: dict[str, dict[int, dict[str, Any]]] = {}
         for row in reported:
             report = _report(row["report"])

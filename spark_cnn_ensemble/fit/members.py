@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,13 +41,17 @@ class Trained:
     resumed : tuple of int
         Members that came from the checkpoint.
     sample : DataFrame
-        The out-of-bag sample: row_key, ticket, label, bytes. It can be read while the context of `training` is open.
+        The out-of-bag sample: row_key, ticket, label, bytes, member, report. It can be read while the context of
+        `training` is open.
+    sample_reports : dict of int to str
+        By member, the report of its rows in the sample, unless Spark trains it again for them.
     """
 
     reports: dict[int, dict[str, Any]]
     weights: dict[int, bytes]
     resumed: tuple[int, ...]
     sample: DataFrame
+    sample_reports: dict[int, str]
 
     @property
     def sound(self) -> list[int]:
@@ -127,9 +131,10 @@ def training(
         if checkpoint is not None and finished:
             rows = checkpoint.of(finished)
             rows = rows.unionByName(trained) if missing else rows
-        sample = rows.where(F.col("part").isNull()).select("row_key", "ticket", "label", "bytes")
+        sample = rows.where(F.col("part").isNull()).select("row_key", "ticket", "label", "bytes", "member", "report")
+        sample_reports = {member: str(report["seconds"]) for member, report in reports[0].items()}
         resumed = tuple(sorted(finished))
-        yield [Trained(*members, resumed, sample) for members in zip(reports, weights, strict=True)]
+        yield [Trained(*members, resumed, sample, sample_reports) for members in zip(reports, weights, strict=True)]
 
 
 def _collect(
@@ -144,7 +149,7 @@ def _collect(
     The first job trains. If an executor that keeps members is lost before the driver has their weights, Spark trains
     them again; so each report is taken from the rows that bring the weights.
     """
-    reported = trained.where(F.col("report").isNotNull()).select("plan", "member", "report").collect()
+    reported = trained.where(F.col("part") == 0).select("plan", "member", "report").collect()
     if not reported:  # Spark 3.5 starts no task where there are no rows at all
         raise ValueError(empty_bag(members[0]))
     # The members of all plans are collected together, by a number for each.
@@ -158,11 +163,16 @@ def _collect(
             again.add(member)
             report["retries"] += 1 + first[number]["retries"]
         reports[index][member] = report
+    warn_of_trainings(again, "their weights were lost before the driver had them")
+
+
+def warn_of_trainings(again: Collection[int], lost: str) -> None:
+    """Say which members Spark trained `again`, as executors had what was `lost`."""
     if again:
         warnings.warn(
-            f"Members {sorted(again)} were trained again, because the executors that kept their weights were lost "
-            "before the driver had them; with checkpointDir, finished members are kept on its filesystem.",
-            stacklevel=2,
+            f"Members {sorted(again)} were trained again, because the executors that kept {lost}; with checkpointDir, "
+            "finished members are kept on its filesystem.",
+            stacklevel=3,
         )
 
 

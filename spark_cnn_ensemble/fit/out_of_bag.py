@@ -13,11 +13,11 @@ import json
 import math
 
 import numpy as np
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.ensemble import Ensemble
+from spark_cnn_ensemble.fit.members import Trained, warn_of_trainings
 from spark_cnn_ensemble.rows.draw import Draw
 from spark_cnn_ensemble.rows.width import BATCH_BYTES
 from spark_cnn_ensemble.votes import DisputedRow, OutOfBag
@@ -37,9 +37,8 @@ def sample_size(wanted: int, image_size: int) -> int:
 
 
 def vote_on_sample(
-    sample: DataFrame,
+    trained: Trained,
     ensemble: Ensemble,
-    members: list[int],
     draw: Draw,
     size: int,
     soft: bool,
@@ -49,11 +48,9 @@ def vote_on_sample(
 
     Parameters
     ----------
-    sample : DataFrame
-        Columns row_key, ticket, label, bytes.
+    trained : Trained
     ensemble : Ensemble
-    members : list of int
-        The numbers that the ensemble's members have in the draw.
+        Of its sound members.
     draw : Draw
     size : int
         Of the sample.
@@ -62,30 +59,32 @@ def vote_on_sample(
     thresholds : tuple of float or None
         One per class; see the Param.
     """
-    spark = sample.sparkSession
+    spark = trained.sample.sparkSession
     pixels = PixelFormat("bytes", "bytes", ensemble.input_shape)
     plan = VotingPlan(
         ensemble.id, ensemble.architectures, ensemble.architecture_of, pixels, soft=soft, thresholds=thresholds
     )
-    in_bag = F.array(*[draw.copies(F.col("row_key"), F.lit(member)) > 0 for member in members])
+    in_bag = F.array(*[draw.copies(F.col("row_key"), F.lit(member)) > 0 for member in trained.sound])
     tasks = max(1, min(engine_of(spark).slots, math.ceil(size / _ROWS_PER_TASK)))
     # A task's rows may be one batch (see `rows.width`); a number takes at most 4 bytes.
     tasks = max(tasks, math.ceil(size * math.prod(ensemble.input_shape) * 4 / BATCH_BYTES))
     vote = functools.partial(vote_out_of_bag, plan=plan, weights_of=ensemble.shared_weights.of(spark))
     with refusing_in_python():
         voted = (
-            sample.orderBy("ticket", "row_key", "label", "bytes")
+            trained.sample.orderBy("ticket", "row_key", "label", "bytes")
             .limit(size)
             .repartition(tasks)
-            .select("ticket", "label", "bytes", in_bag.alias("inBag"))
+            .select("ticket", "label", "bytes", in_bag.alias("inBag"), "member", "report")
             .mapInPandas(engine_of(spark).for_workers(vote), OUT_OF_BAG_SCHEMA)
             .collect()
         )
+    again = {row["member"] for row in voted if row["report"] != trained.sample_reports[row["member"]]}
+    warn_of_trainings(again, "their rows of the out-of-bag sample were lost before the votes")
     voted.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))
     pictures = most_disputed(row["disputed"] for row in voted if row["disputed"] is not None)
     return OutOfBag(
         labels=np.array([row["label"] for row in voted], np.int64),
-        votes=np.array([row["votes"] for row in voted], np.int64).reshape(len(voted), len(members)),
+        votes=np.array([row["votes"] for row in voted], np.int64).reshape(len(voted), len(trained.sound)),
         predictions=np.array([row["prediction"] for row in voted], np.int64),
         numClasses=ensemble.num_classes,
         disputedRows=tuple(DisputedRow.from_dict(json.loads(picture)) for picture in pictures),

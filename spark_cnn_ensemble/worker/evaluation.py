@@ -28,7 +28,9 @@ COUNTS_SCHEMA = (
     "confusion array<bigint>, memberRight array<bigint>, same array<bigint>, rowsByVotes array<bigint>, "
     "rightByVotes array<bigint>, rightBySize array<bigint>, skipped bigint, disputed array<string>"
 )
-OUT_OF_BAG_SCHEMA = "ticket double, label int, votes array<int>, prediction int, disputed string"
+OUT_OF_BAG_SCHEMA = (
+    "ticket double, label int, votes array<int>, prediction int, disputed string, member int, report string"
+)
 
 
 def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: WeightsOf) -> Iterator[pd.DataFrame]:
@@ -99,13 +101,14 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
     Parameters
     ----------
     frames : iterable of pandas.DataFrame
-        Columns ticket, label, bytes (pixels as `training.sample_tables` gives them) and inBag (one boolean per member).
+        Columns ticket, label, bytes (pixels as `training.sample_tables` gives them), inBag (one boolean per member),
+        member and report.
 
     Yields
     ------
     pandas.DataFrame
         Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the row was in the member's bag, a prediction is -1 where it
-        was in every bag; disputed is a picture for the most disputed rows, else null.
+        was in every bag; disputed is a picture for the most disputed rows, else null; member and report as they were.
     """
     for frame in frames:
         images = _stored_pixels(frame["bytes"].tolist(), plan.pixels)
@@ -132,6 +135,8 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
                 "votes": list(votes.astype(np.int32)),
                 "prediction": prediction.astype(np.int32),
                 "disputed": pictures,
+                "member": frame["member"],
+                "report": frame["report"],
             }
         )
 

@@ -25,8 +25,9 @@ from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weights
 
 # What a task sends to the driver. First the member's weights, one part of `PART_BYTES` per row; its report, as JSON, is
-# in part 0. Then its share of the out-of-bag sample, one image per row: `part` is null, and `bytes` are the pixels,
-# uint8 or float32. `plan` is the index of the plan, where one job trains by several.
+# in part 0. Then its share of the out-of-bag sample, one image per row: `part` is null, `bytes` are the pixels, uint8
+# or float32, and `report` tells one training of the member from another. `plan` is the index of the plan, where one job
+# trains by several.
 TRAINED_SCHEMA = "plan int, member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
 _TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "ticket", "label")
 
@@ -80,13 +81,13 @@ def train_in_task(
     arrays = initial.arrays(plan, member) if initial is not None else {}
     with _reporting(receiver, index, member, task.taskAttemptId(), plan.epochs) as observe:
         table = train_member(bag, plan, task.attemptNumber(), observe, arrays)
+    outcome = json.loads(table["report"].iloc[0])
     if count_done is not None:
-        outcome = json.loads(table["report"].iloc[0])
         accuracy = math.nan if "failure" in outcome else reported_accuracy(outcome)
         count_done([((index, member), accuracy)])
     yield table.assign(plan=np.int32(index))
     if not index:  # all plans have the same bags, and so the same sample
-        yield from sample_tables(bag)
+        yield from sample_tables(bag, outcome["seconds"])
 
 
 @contextmanager
@@ -185,8 +186,11 @@ def _table(member: int, rows: int, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame({**filled, "plan": np.int32(0), "member": np.int32(member)})
 
 
-def sample_tables(bag: Bag) -> Iterator[pd.DataFrame]:
-    """A bag's share of the out-of-bag sample as rows of `TRAINED_SCHEMA`."""
+def sample_tables(bag: Bag, seconds: float) -> Iterator[pd.DataFrame]:
+    """A bag's share of the out-of-bag sample as rows of `TRAINED_SCHEMA`.
+
+    Their report is `seconds`, that of the member's report: it differs if Spark trains the member again.
+    """
     sample = bag.sample
     if sample is None:
         return
@@ -198,6 +202,7 @@ def sample_tables(bag: Bag) -> Iterator[pd.DataFrame]:
             bag.member,
             len(images),
             bytes=images,
+            report=[str(seconds)] * len(images),
             row_key=sample.keys[span],
             ticket=sample.tickets[span],
             label=sample.labels[span],

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, estimator
 from spark_cnn_ensemble.cli import main
 from spark_cnn_ensemble.engine.failures import failure
 from spark_cnn_ensemble.fit import members
@@ -145,25 +145,26 @@ def refusal_of_fit(rows, **params):
         return str(error)
 
 
-def fit_in_two_steps(rows, folder, **params):
-    """The outcome of a fit that waits, once its members are trained, until a file `go` is in a folder; also warnings.
+def fit_in_two_steps(rows, folder, step, **params):
+    """The outcome of a fit that waits before a step until a file `go` is in a folder; also its warnings.
 
-    Meanwhile there is a file `trained` in the folder.
+    The step is "collect_parts", of the weights, or "vote_on_sample". Meanwhile there is a file `waits` in the folder.
     """
-    collect_parts = members.collect_parts
+    module = members if step == "collect_parts" else estimator
+    function = getattr(module, step)
 
-    def collect_later(*arguments):
-        Path(folder, "trained").touch()
+    def later(*arguments, **options):
+        Path(folder, "waits").touch()
         wait_until(Path(folder, "go").exists)
-        return collect_parts(*arguments)
+        return function(*arguments, **options)
 
-    members.collect_parts = collect_later
+    setattr(module, step, later)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             done = fit(rows, **params)
     finally:
-        members.collect_parts = collect_parts
+        setattr(module, step, function)
     return {**done, "warnings": [str(one.message) for one in caught]}
 
 

@@ -64,6 +64,8 @@ def test_members_vote_out_of_bag_on_rows_that_they_did_not_train_on(three_member
             "label": [4, 5, 6],
             "bytes": [cells[0].astype(np.uint8).tobytes(), cells[1].tobytes(), cells[2].tobytes()],
             "inBag": in_bag,
+            "member": [2, 0, 1],
+            "report": ["1.5", "0.5", "2.0"],
         }
     )
     plan = voting_plan("out of bag", outputs=("prediction", "memberPredictions"))
@@ -74,3 +76,4 @@ def test_members_vote_out_of_bag_on_rows_that_they_did_not_train_on(three_member
     assert voted["prediction"].tolist() == [scored["prediction"][0], members[1, 1], -1]
     assert voted["label"].tolist() == [4, 5, 6]
     assert voted["disputed"][2] is None
+    assert voted[["member", "report"]].equals(frame[["member", "report"]])

@@ -60,9 +60,10 @@ def test_patience_without_validating_rows_is_refused(some_digits, weight):
 
 def test_the_sample_of_a_bag_leaves_as_one_row_per_image(some_digits):
     sample = Sample(np.array([7, -8]), np.array([0.1, 0.2]), some_digits.labels[:2], some_digits.images[:2])
-    (table,) = sample_tables(replace(bag_of(some_digits, member=2), sample=sample))
+    (table,) = sample_tables(replace(bag_of(some_digits, member=2), sample=sample), 1.25)
     assert table["member"].tolist() == [2, 2]
     assert table["part"].isna().all()
+    assert table["report"].tolist() == ["1.25", "1.25"]
     assert table[["row_key", "ticket", "label"]].to_numpy().tolist() == [
         [7, 0.1, some_digits.labels[0]],
         [-8, 0.2, some_digits.labels[1]],

@@ -4,6 +4,7 @@ The cluster has a master and two workers, processes with two addresses of this m
 zip. One job is submitted by spark-submit, as users do; everything else runs in one driver that stays.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -124,14 +125,14 @@ def test_a_driver_that_fits_and_scores_loads_no_tensorflow(remote):
     assert remote.ask("[name for name in ('tensorflow', 'keras') if name in sys.modules]") == []
 
 
-def executor_of(pid, workers):
-    """The pid of the executor that a Python worker belongs to."""
-    return next(
-        child
-        for worker in workers
-        for child in descendants(worker)
-        if pid in descendants(child) and b"CoarseGrainedExecutorBackend" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
+def executors_of(pids, workers):
+    """The pids of the executors that Python workers belong to; a worker may have ended meanwhile."""
+    found = set()
+    for child in set().union(*map(descendants, workers)):
+        with contextlib.suppress(OSError):
+            if b"CoarseGrainedExecutorBackend" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found |= {child} if descendants(child) & set(pids) else set()
+    return found
 
 
 def test_an_executor_that_is_killed_is_replaced_and_the_checkpoint_is_on_hadoops_filesystem(cluster, remote, local):
@@ -139,7 +140,8 @@ def test_an_executor_that_is_killed_is_replaced_and_the_checkpoint_is_on_hadoops
     remote.start_fit(**settings)
     wait_until(lambda: finished_files(cluster.folder / "checkpoint"))
     trainer = training_worker(*cluster.workers)
-    os.kill(executor_of(trainer, cluster.workers), signal.SIGKILL)
+    (executor,) = executors_of([trainer], cluster.workers)
+    os.kill(executor, signal.SIGKILL)
     answer = remote.answer()
     assert answer["resumed"] == []
     assert members_and_votes(answer) == local
@@ -164,7 +166,7 @@ def test_an_executor_that_is_killed_before_the_driver_has(train, cluster, remote
     remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, {step!r}, **{ {**QUICK, **with_checkpoint}!r})")
     wait_until((tmp_path / "waits").exists)
     # Either executor may have trained all members.
-    for executor in {executor_of(worker, cluster.workers) for worker in python_workers(*cluster.workers)}:
+    for executor in executors_of(python_workers(*cluster.workers), cluster.workers):
         os.kill(executor, signal.SIGKILL)
     (tmp_path / "go").touch()
     answer = remote.answer()

@@ -27,8 +27,8 @@ def tracked(monkeypatch, tmp_path):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DFS_TMP", f"{tmp_path}/shared")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Autologging looks for requirements in another Spark process; it takes those of pyspark if that takes longer.
-    monkeypatch.setenv("MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT", "1")
+    # Autologging looks for requirements in another Spark process, and takes those of pyspark if it has no time for that.
+    monkeypatch.setenv("MLFLOW_REQUIREMENTS_INFERENCE_TIMEOUT", "0")
     for cls, name in (
         (pyspark.ml.Estimator, "fit"),
         (pyspark.ml.Model, "transform"),
@@ -44,7 +44,7 @@ def test_a_section_gives_what_it_shows(heading, begun, tracked):
 
 def test_the_script_scores_the_saved_pipeline_in_another_session(begun, tmp_path):
     script = re.search(r"^```python\n(import sys\n.*?)^```$", text_of(PAGE), re.MULTILINE | re.DOTALL)[1]
-    begun["new"].write.parquet(f"{tmp_path}/new")
+    begun["new"].coalesce(1).write.parquet(f"{tmp_path}/new")  # one worker, which starts TensorFlow once
     output_of(start_python(script, f"{begun['folder']}/digits", f"{tmp_path}/new", f"{tmp_path}/scored"))
     here = begun["pipeline"].transform(begun["new"]).select("id", "prediction").collect()
     there = begun["spark"].read.parquet(f"{tmp_path}/scored").collect()

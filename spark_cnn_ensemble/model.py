@@ -466,7 +466,8 @@ class CNNEnsembleClassificationModel(
     def pruned(self, size: int) -> CNNEnsembleClassificationModel:
         """A model of the members that vote best together on the out-of-bag sample.
 
-        Scoring costs size / numMembers of the whole model's. The choice is greedy; see `OutOfBag.selection`.
+        Scoring costs size / numMembers of the whole model's. The choice is greedy; see `OutOfBag.selection`. Measured,
+        such members vote no better than those that are best alone.
 
         Parameters
         ----------

@@ -7,19 +7,18 @@ import importlib
 import inspect
 import pkgutil
 import re
-from pathlib import Path
 
 import matplotlib
 import pyspark
 import pytest
 from support.example_files import write_example_files
+from support.pages import doctest_of, parts, run, sections, text_of
 
 import spark_cnn_ensemble
 from spark_cnn_ensemble import datasets, networks, plots, votes
 
 matplotlib.use("Agg")
 
-FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 HOME = spark_cnn_ensemble.__name__
 
 # What users can reach, by the name that they know.
@@ -51,24 +50,6 @@ def examples():
     cases += [case for name, item in PUBLIC.items() for case in finder.find(item, name, module=False)]
     by_text = {case.docstring: case for case in reversed(cases) if case.examples}
     return {case.name.removeprefix(f"{HOME}."): case for case in reversed(by_text.values())}
-
-
-def sections(page):
-    """{heading: doctest} of every section of a page of the guide that has examples, begun by those before the first."""
-    text = (Path(__file__).parents[1] / "docs" / "guide" / page).read_text()
-    first, *others = re.split(r"^## ", text, flags=re.MULTILINE)
-    start, parser = code_of(first), doctest.DocTestParser()
-    cases = {}
-    for part in others:
-        heading, code = part.partition("\n")[0], code_of(part)
-        if code:
-            cases[heading] = parser.get_doctest(start + code, {}, f"{page}: {heading}", page, 0)
-    return cases
-
-
-def code_of(text):
-    """The blocks of Python code in Markdown."""
-    return "".join(f"{block}\n" for block in re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
 def members():
@@ -113,14 +94,6 @@ def test_an_example_gives_what_it_shows(name, spark, train, test, model, tmp_pat
     pyplot.close("all")
 
 
-def run(case, names):
-    """Run a doctest; what differs from what it shows fails the test."""
-    case.globs = names
-    report = []
-    failed = doctest.DocTestRunner(optionflags=FLAGS).run(case, out=report.append).failed
-    assert not failed, "".join(report)
-
-
 @pytest.fixture(scope="module")
 def example_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
@@ -133,12 +106,10 @@ def test_the_page_about_data_gives_what_it_shows(heading, spark, example_files):
     run(DATA_PAGE[heading], {"spark": spark, "folder": example_files})
 
 
-def test_the_page_about_starting_from_weights_gives_what_it_shows(spark, tmp_path):
-    page = "starting_from_weights.md"
-    text = (Path(__file__).parents[1] / "docs" / "guide" / page).read_text()
-    run(
-        doctest.DocTestParser().get_doctest(code_of(text), {}, page, page, 0), {"spark": spark, "folder": str(tmp_path)}
-    )
+@pytest.mark.parametrize("page", ["starting_from_weights.md", "growing.md"])
+def test_a_page_whose_sections_go_on_from_one_another_gives_what_it_shows(page, spark, tmp_path):
+    start, codes = parts(page)
+    run(doctest_of(start + "".join(codes.values()), page), {"spark": spark, "folder": str(tmp_path)})
 
 
 @pytest.mark.parametrize("heading", NETWORKS_PAGE)
@@ -147,8 +118,9 @@ def test_the_page_about_networks_gives_what_it_shows(heading):
 
 
 def test_every_block_of_the_page_about_data_runs():
-    text = (Path(__file__).parents[1] / "docs" / "guide" / "data.md").read_text()
-    assert all(line.startswith((">>> ", "... ")) for line in re.findall(r"^```python\n(.*)", text, re.MULTILINE))
+    assert all(
+        line.startswith((">>> ", "... ")) for line in re.findall(r"^```python\n(.*)", text_of("data.md"), re.MULTILINE)
+    )
     assert not [line.source for case in DATA_PAGE.values() for line in case.examples if doctest.SKIP in line.options]
 
 

@@ -64,8 +64,9 @@ def article(input_shape: Sequence[int], num_classes: int, width: int = 32) -> st
 def vgg(input_shape: Sequence[int], num_classes: int, width: int = 32) -> str:
     """A small VGG with batch normalization, for colour pictures of about 32x32 pixels.
 
-    Three times two convolutions of 3x3 pixels with max-pooling, of `width`, 2 * `width` and 4 * `width` filters, then
-    the mean over the pixels. By default 289,642 weights and 77.3 million operations per image of 32x32x3.
+    Three times two convolutions of 3x3 pixels, of `width`, 2 * `width` and 4 * `width` filters, with max-pooling after
+    the first of the two, then the mean over the pixels. By default 289,642 weights and 34.8 million operations per
+    image of 32x32x3.
 
     Parameters
     ----------
@@ -97,8 +98,7 @@ def vgg(input_shape: Sequence[int], num_classes: int, width: int = 32) -> str:
     hidden = image
     for block in range(3):
         for index in range(2):
-            hidden = _convolution(hidden, width << block, 3, f"{block}_{index}")
-        hidden = layers.MaxPooling2D(2, name=f"pooling_{block}")(hidden)
+            hidden = _convolution(hidden, width << block, 3, f"{block}_{index}", pool=index == 0)
     hidden = layers.GlobalAveragePooling2D(name="mean")(hidden)
     return _json("vgg", image, hidden, num_classes)
 
@@ -107,14 +107,14 @@ def vgg(input_shape: Sequence[int], num_classes: int, width: int = 32) -> str:
 def residual(input_shape: Sequence[int], num_classes: int, width: int = 32) -> str:
     """A small residual network, for colour pictures of about 32x32 pixels.
 
-    A convolution, then three residual blocks of two convolutions with batch normalization, of `width`, 2 * `width` and
-    4 * `width` filters; the second and third block halve the picture. Then the mean over the pixels. By default
-    309,994 weights and 98.2 million operations per image of 32x32x3.
+    Three times a convolution of 3x3 pixels with max-pooling and a residual block of two more, of `width`, 2 * `width`
+    and 4 * `width` filters, with batch normalization, then the mean over the pixels. By default 484,074 weights and
+    49 million operations per image of 32x32x3.
 
     Parameters
     ----------
     input_shape : sequence of int
-        [height, width, channels]; at least 4x4 pixels.
+        [height, width, channels]; at least 8x8 pixels.
     num_classes : int
         At least 2.
     width : int
@@ -135,17 +135,14 @@ def residual(input_shape: Sequence[int], num_classes: int, width: int = 32) -> s
     >>> from spark_cnn_ensemble import CNNEnsembleClassifier, networks
     >>> classifier = CNNEnsembleClassifier(network=networks.residual([32, 32, 3], 10))
     """
-    image = _image("residual", input_shape, num_classes, width, 2)
+    image = _image("residual", input_shape, num_classes, width, 3)
     from keras import layers
 
-    hidden = _convolution(image, width, 3, "first")
+    hidden = image
     for block in range(3):
-        filters, strides = width << block, 1 if block == 0 else 2
-        shortcut = hidden
-        if block:
-            shortcut = _convolution(hidden, filters, 1, f"{block}_shortcut", strides, relu=False)
-        hidden = _convolution(hidden, filters, 3, f"{block}_0", strides)
-        hidden = _convolution(hidden, filters, 3, f"{block}_1", relu=False)
+        shortcut = _convolution(hidden, width << block, 3, f"{block}_0", pool=True)
+        hidden = _convolution(shortcut, width << block, 3, f"{block}_1")
+        hidden = _convolution(hidden, width << block, 3, f"{block}_2", relu=False)
         hidden = layers.ReLU(name=f"relu_{block}")(layers.Add(name=f"sum_{block}")([hidden, shortcut]))
     hidden = layers.GlobalAveragePooling2D(name="mean")(hidden)
     return _json("residual", image, hidden, num_classes)
@@ -221,11 +218,16 @@ def _is_whole(value: Any, least: int) -> bool:
     return type(value) is int and value >= least
 
 
-def _convolution(hidden: Any, filters: int, size: int, name: str, strides: int = 1, relu: bool = True) -> Any:
+def _convolution(
+    hidden: Any, filters: int, size: int, name: str, strides: int = 1, pool: bool = False, relu: bool = True
+) -> Any:
     from keras import layers
 
     convolution = layers.Conv2D(filters, size, strides, "same", use_bias=False, name=f"convolution_{name}")
-    return _normalized(convolution(hidden), name, relu)
+    hidden = convolution(hidden)
+    if pool:  # before the normalization, which then has a quarter of the values
+        hidden = layers.MaxPooling2D(2, name=f"pooling_{name}")(hidden)
+    return _normalized(hidden, name, relu)
 
 
 def _normalized(hidden: Any, name: str, relu: bool = True) -> Any:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.bags import bag_of, cut, examples, training_plan
+from support.bags import bag_frame, bag_of, cut, examples, identical, training_plan
+from support.images import encoded
 from support.refusals import refused
 
 from spark_cnn_ensemble import networks
+from spark_cnn_ensemble.worker.bag import BagRules, collect_bag
 from spark_cnn_ensemble.worker.network import Architecture, build_network
 from spark_cnn_ensemble.worker.network_check import check_network
 from spark_cnn_ensemble.worker.pixels import PixelFormat
@@ -21,7 +23,7 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import pack_weights
 
 NETWORKS = {name: getattr(networks, name) for name in networks.__all__}
-LEAST = {"article": 4, "vgg": 8, "residual": 4, "depthwise": 16}  # pixels
+LEAST = {"article": 4, "vgg": 8, "residual": 8, "depthwise": 16}  # pixels
 PAGE = Path(__file__).parents[1] / "docs" / "guide" / "networks.md"
 
 
@@ -92,7 +94,7 @@ def test_the_guide_gives_weights_and_operations(measured, name, shape):
 def network(request):
     """A narrow network for the smallest pictures that it takes."""
     side = LEAST[request.param]
-    text = NETWORKS[request.param]([side, side + 1, 3], 4, width=4)
+    text = NETWORKS[request.param]([side, side + 1, 3], 4, width=8)
     return Architecture((side, side + 1, 3), 4, network=text)
 
 
@@ -136,6 +138,29 @@ def test_votes_do_not_depend_on_the_batch(network, coloured, member):
     whole, pieces = votes(), votes(1, 30)
     assert np.array_equal(np.stack(whole["probability"]), np.stack(pieces["probability"]))
     assert (whole["prediction"].to_numpy() == coloured.labels).mean() > 0.9
+
+
+@pytest.mark.slow
+def test_larger_pictures_are_resized_into_a_bag_on_disk_and_train_to_the_same_weights(tmp_path, monkeypatch):
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(tmp_path))
+    side, rng = 96, np.random.default_rng(0)
+    pictures = [
+        encoded(np.full((100 + index, 120, 3), (220, 30, 30) if index % 2 else (30, 30, 220), np.uint8), "JPEG")
+        for index in range(16)
+    ]
+    frame = bag_frame([(int(rng.integers(2**62)), index, index % 2, cell) for index, cell in enumerate(pictures)])
+    network = networks.depthwise([side, side, 3], 2, width=4)
+    plan = training_plan(Architecture((side, side, 3), 2, network=network), epochs=4, batch_size=8, learning_rate=1e-2)
+    trainer, trained = Trainer(plan.program), []
+    for limit in (None, 4 * side * side * 3):
+        pixels = PixelFormat("content", "bytes", (side, side, 3), resize=True)
+        bag = collect_bag([frame], 0, BagRules(pixels, memory_limit=limit))
+        assert bag.spilled == (limit is not None)
+        trained.append(trainer.train(bag, plan))
+    (weights, history), (others, other_history) = trained
+    assert identical(weights, others)
+    assert history == other_history
+    assert history["accuracy"][-1] == 1
 
 
 @pytest.mark.parametrize("name", NETWORKS)

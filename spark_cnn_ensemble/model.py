@@ -464,10 +464,9 @@ class CNNEnsembleClassificationModel(
         return self._like(self._ensemble.subset(self._indices(indices)))
 
     def pruned(self, size: int) -> CNNEnsembleClassificationModel:
-        """A model of the members that vote best together on the out-of-bag sample.
+        """A model of the members that are most accurate on the out-of-bag sample; see `OutOfBag.selection`.
 
-        Scoring costs size / numMembers of the whole model's. The choice is greedy; see `OutOfBag.selection`. Measured,
-        such members vote no better than those that are best alone.
+        Scoring costs size / numMembers of the whole model's.
 
         Parameters
         ----------
@@ -477,7 +476,7 @@ class CNNEnsembleClassificationModel(
         Returns
         -------
         CNNEnsembleClassificationModel
-            The members in the order of choice, with the same Params, its own uid and no summary.
+            The members, the best first, with the same Params, its own uid and no summary.
 
         Raises
         ------

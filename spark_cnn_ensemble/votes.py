@@ -356,7 +356,7 @@ class OutOfBag(VoteStatistics):
         return table.groupby("share", as_index=False).sum().astype({"right": np.int64})
 
     def selection(self, size: int) -> list[int]:
-        """Choose the members that vote best together.
+        """Choose the members that are most accurate on the rows that they did not train on.
 
         Parameters
         ----------
@@ -366,41 +366,19 @@ class OutOfBag(VoteStatistics):
         Returns
         -------
         list of int
-            Indices of members, in the order of choice.
+            Indices of members, the best first; of two that are equal, the lower index.
 
         Notes
         -----
-        Greedy forward selection [1]_, without replacement: each step adds the member with which the vote gets most rows
-        right. A tie goes to the member that is better alone, then to the lower index.
-
-        On MNIST and colour photographs, 3 to 7 of 20 members chosen so voted no better than those that are best alone.
+        A greedy choice of members that vote best together [1]_ was measured and gained nothing over this one.
 
         References
         ----------
         .. [1] R. Caruana, A. Niculescu-Mizil, G. Crew, A. Ksikes, "Ensemble selection from libraries of models", ICML
-           2004. There, a member may be chosen again.
+           2004.
         """
         alone = np.nan_to_num(self.memberAccuracies, nan=-1.0)
-        tally = np.zeros((len(self.labels), self.numClasses))
-        chosen: list[int] = []
-        left = list(range(self.votes.shape[1]))
-        while len(chosen) < size:
-            scores = []
-            for member in left:
-                after = self._with(tally, member)
-                voted = after.sum(axis=1) > 0
-                scores.append(credit(after[voted], self.labels[voted]).mean() if voted.any() else -1.0)
-            best = max(range(len(left)), key=lambda index: (round(scores[index], 12), alone[left[index]], -left[index]))
-            member = left.pop(best)
-            tally = self._with(tally, member)
-            chosen.append(member)
-        return chosen
-
-    def _with(self, tally: np.ndarray, member: int) -> np.ndarray:
-        after = tally.copy()
-        voting = np.flatnonzero(self.votes[:, member] >= 0)
-        after[voting, self.votes[voting, member]] += 1
-        return after
+        return np.argsort(-alone, kind="stable")[:size].tolist()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the names, which a model saves itself; `from_dict` is the inverse.

@@ -123,18 +123,16 @@ def test_coverage_ends_with_the_accuracy_on_all_rows(seed, members):
     assert votes.agreement["rows"].sum() == votes.rows
 
 
-def test_selection_prefers_members_that_complement_each_other():
-    labels = np.repeat([0, 1, 2], 40)
-    right_on = [{0, 1}, {1, 2}, {0, 2}, {0, 1}, set()]
-    columns = [
-        np.where(np.isin(labels, list(classes)), labels, (labels + 1 + member % 2) % 3)
-        for member, classes in enumerate(right_on)
-    ]
-    votes = out_of_bag_of(labels, np.stack(columns, axis=1), 3)
-    assert votes.selection(3) == [0, 1, 2]
-    assert len(set(votes.selection(5))) == 5
-    assert votes.selection(5)[-1] == 4
-    assert votes.selection(2) == votes.selection(5)[:2]
+def test_selection_takes_the_most_accurate_members():
+    labels = np.zeros(10, int)
+    member = np.ones((10, 5), int)  # of the wrong class
+    member[:6, 1] = 0
+    member[:8, 3] = 0
+    member[:6, 4] = 0
+    member[:, 2] = -1  # trained on every row
+    votes = out_of_bag_of(labels, member, 2)
+    assert votes.selection(5) == [3, 1, 4, 0, 2]
+    assert votes.selection(2) == [3, 1]
 
 
 # ----------------------------------------------------------------------------------------- JSON

@@ -207,7 +207,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def _fit_together(
         self, dataset: DataFrame, classifiers: Sequence[CNNEnsembleClassifier]
     ) -> list[CNNEnsembleClassificationModel]:
-        """Fit `classifiers` in one job; all draw the same bags, and the first of them is this one."""
+        """Fit `classifiers` in one job; they differ in no Param that decides it, and the first of them is this one."""
         started = time.perf_counter()
         for classifier in classifiers:
             classifier._check()

@@ -1,6 +1,6 @@
 """The iterator over several fits, in groups that are trained by one job each.
 
-The estimator's `fitMultiple` groups the param maps that draw the same bags, and returns this iterator.
+The estimator's `fitMultiple` groups the param maps that one job can train, and returns this iterator.
 """
 
 from __future__ import annotations

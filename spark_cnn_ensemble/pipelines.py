@@ -13,13 +13,13 @@ from typing import Any
 
 from pyspark.ml import Transformer, feature
 from pyspark.ml.feature import IndexToString, StringIndexerModel
-from pyspark.ml.util import DefaultParamsReader
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.checked import check_list, shortened
 from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.persistence import class_path
+from spark_cnn_ensemble.saved_folder import SavedFolder
 
 _PIPELINES = ("pyspark.ml.pipeline.PipelineModel", "org.apache.spark.ml.PipelineModel")
 # A statement of SQL can call any static method of Java; an RFormulaModel holds a pipeline that the JVM loads by name.
@@ -86,7 +86,7 @@ def load_stages(spark: SparkSession, path: str) -> list[Transformer]:
 def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[str, str]] | None:
     """Class name and folder of each stage of a saved pipeline; None if the folder does not hold a pipeline."""
     try:
-        metadata = DefaultParamsReader.loadMetadata(path, spark)
+        metadata = SavedFolder(spark, path).newest()
         if metadata.get("class") not in _PIPELINES:
             return None
     except Exception:  # Spark, Java and json raise many kinds, by what the folder holds instead
@@ -107,7 +107,7 @@ def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[str, str]
 
 def _class_of(spark: SparkSession, folder: str) -> str:
     try:
-        return str(DefaultParamsReader.loadMetadata(folder, spark).get("class"))
+        return str(SavedFolder(spark, folder).newest().get("class"))
     except Exception:
         raise ValueError(f"{folder} is damaged: its metadata cannot be read; save the pipeline again.") from None
 

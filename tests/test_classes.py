@@ -28,7 +28,7 @@ LEARNS = {"filters": [8, 16], "denseUnits": 32, "epochs": 15, "learningRate": 4e
 def missed(one_of_class_1):
     """A model of four disjoint bags, and the warnings of its fit."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+        warnings.simplefilter("always", UserWarning)
         return small(**FOUR_BAGS, **LEARNS).fit(one_of_class_1), [str(warning.message) for warning in caught]
 
 
@@ -96,7 +96,7 @@ def test_many_missing_classes_are_cut(train):
 
 def test_bags_with_every_class_give_no_warning(train):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         model = small(**FOUR_BAGS).fit(train)
     assert model.summary.unseenClasses == {}
     assert "classes" not in member_table(model.summary)
@@ -110,7 +110,7 @@ def test_repeated_rows_with_ids_of_their_own_bring_a_rare_class_to_every_bag(one
     common = one_of_class_1.where("label != 1").withColumn("copy", F.lit(0))
     repeated = common.unionByName(rare).withColumn("id", F.concat_ws("-", "id", "copy"))
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         model = small(**FOUR_BAGS).fit(repeated)
     assert [len(member.classes) for member in model.members] == [10] * 4
 

@@ -14,7 +14,7 @@ from spark_cnn_ensemble.declared import (
     check_params,
     decides_job,
     one_of,
-    optional,
+    value_or_none,
 )
 
 # Fits that differ in one of these are trained by jobs of their own.
@@ -97,4 +97,4 @@ def test_a_param_without_a_value_is_not_checked():
 
 @pytest.mark.parametrize(("values", "expected"), [({}, None), ({"mode": ""}, None), ({"mode": "fan"}, "fan")])
 def test_an_optional_value_is_none_if_it_is_unset_or_empty(values, expected):
-    assert optional(Oven()._set(**values), "mode") == expected
+    assert value_or_none(Oven()._set(**values), "mode") == expected

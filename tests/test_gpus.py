@@ -7,6 +7,7 @@ writes down what it would let a worker see. No GPU computes anything here.
 import os
 import re
 
+import pyspark
 import pytest
 from support.classifiers import small
 from support.cluster import standalone_cluster
@@ -74,6 +75,7 @@ def test_a_member_trains_with_the_gpu_of_its_task_alone(cluster, cuda, train):
         assert ("0,1", "PCI_BUS_ID") in cuda.started()
 
 
+@pytest.mark.skipif(pyspark.__version__ < "4", reason="Spark Connect needs Spark 4.0 or later")
 def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_are_new(cluster, cuda, train, tmp_path):
     fresh = settings(cuda, **{"spark.python.worker.reuse": "false"})
     with connect_server(tmp_path / "log", master=cluster.url, **fresh) as url:

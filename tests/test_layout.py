@@ -332,7 +332,7 @@ ALLOWED = {
     },
     "demo": {"datasets", "engine", "estimator", "model"},
     "class_folders": {"engine"},
-    "pipelines": {"checked", "model", "persistence"},
+    "pipelines": {"checked", "model", "persistence", "saved_folder"},
     "cli": {
         "class_folders",
         "declared",

@@ -170,7 +170,9 @@ def peak(frames):
 def largest(frame, function):
     return frame.mapInPandas(function, "bytes long").agg(F.max("bytes")).head()[0]
 
-bound = spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch")
+bound = spark.conf.get("spark.sql.execution.arrow.maxBytesPerBatch", "256m")
+if spark.version < "4":  # which limits the rows of a batch alone; the library refuses wide rows where that is too high
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 100)
 estimator = CNNEnsembleClassifier(
     numMembers=1, bagging="subsample", filters=[1], kernelSize=3, denseUnits=2, epochs=1, batchSize=10,
     inputShape=[side, side, 3], numClasses=2, idCol="id", maxMemoryInMB=16, oobSampleSize=0,

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pyspark
 import pytest
 from pyspark.ml import Pipeline
 from pyspark.ml.classification import OneVsRest
@@ -18,7 +19,10 @@ from support.scored import predictions_by_id
 from spark_cnn_ensemble import CNNEnsembleClassifier
 
 NAMES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-PIXELS = [f"pixel {index}.{index}" for index in range(64)]  # names that have to be quoted
+# Names that have to be quoted; VectorAssembler of Spark 3.5 takes none with a dot.
+DOT = "." if pyspark.__version__ >= "4" else ""
+PIXELS = [f"pixel {index}{DOT}{index}" for index in range(64)]
+QUOTED = [f"`{pixel}`" if DOT else pixel for pixel in PIXELS]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ def by_name(train):
     classifier = small(bagging="subsample", epochs=6, learningRate=5e-3, numClasses=None, inputShape=None)
     stages = [
         StringIndexer(inputCol="name", outputCol="label"),
-        VectorAssembler(inputCols=[f"`{pixel}`" for pixel in PIXELS], outputCol="features"),
+        VectorAssembler(inputCols=QUOTED, outputCol="features"),
         classifier,
         IndexToString(inputCol="prediction", outputCol="predicted name"),
     ]
@@ -91,7 +95,7 @@ def test_rows_without_a_name_are_scored_alike(by_name, named_rows, test):
 
 
 def test_features_may_come_from_a_fitted_transformer(few):
-    assembler = VectorAssembler(inputCols=[f"`{pixel}`" for pixel in PIXELS], outputCol="raw")
+    assembler = VectorAssembler(inputCols=QUOTED, outputCol="raw")
     scaler = MinMaxScaler(inputCol="raw", outputCol="features")
     rows = as_table(few).withColumn(
         "label", F.call_function("array_position", F.array(*map(F.lit, NAMES)), F.col("name")) - 1

@@ -43,7 +43,7 @@ def test_the_error_of_a_worker_is_one_sentence(spark, work):
 
 STATEMENTS = {
     "SELECT 1 / 0": r"Spark failed: ",
-    "SELECT nothing": r"The input has no column 'nothing'\.$",
+    "SELECT nothing": r"The input has no column 'nothing'; check the name, or pass another input\.$",
     "SELECT * FROM nowhere": r"There is no table or view nowhere\.$",
     "SELECT * FROM parquet.`/nowhere`": r"Nothing is at /nowhere; check the path\.$",
     "SELECT CAST('x' AS INT)": r"Spark failed: ",
@@ -52,8 +52,12 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("statement", STATEMENTS)
 def test_the_error_of_a_statement_is_one_sentence(spark, statement):
-    with pytest.raises(Exception) as raised:
-        spark.sql(statement).collect()
+    spark.conf.set("spark.sql.ansi.enabled", "true")  # the default since Spark 4.0
+    try:
+        with pytest.raises(Exception) as raised:
+            spark.sql(statement).collect()
+    finally:
+        spark.conf.unset("spark.sql.ansi.enabled")
     sentence = failure(raised.value)
     assert re.match(STATEMENTS[statement], sentence) and sentence.endswith("."), sentence
     assert not re.search(r"\n|org\.apache|SQLSTATE|Exception|== SQL", sentence), sentence

@@ -76,6 +76,14 @@ def image_of(case):
 EIGHT = PixelFormat("image", "bytes", (8, 8, 1))
 
 
+@pytest.fixture
+def narrow_batches(spark):
+    """Batches that the images fit in, also by the rule for Spark before 4.0."""
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 100)
+    yield
+    spark.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+
+
 # ---- pixels
 
 
@@ -143,26 +151,26 @@ BOMBS = ["a header of 50,000 x 50,000", "10,000 x 10,000 zeros", "text that infl
 
 
 @pytest.mark.parametrize("case", BOMBS)
-def test_fit_refuses_a_bomb_by_its_row(spark, case):
+def test_fit_refuses_a_bomb_by_its_row(spark, narrow_batches, case):
     text = refused(classifier_of_images(idCol="id").fit, with_images(spark, case))
     assert text.startswith("Row id=12: column 'image' is a"), text
 
 
 @pytest.mark.parametrize("case", BOMBS)
-def test_transform_refuses_a_bomb(spark, scorer, case):
+def test_transform_refuses_a_bomb(spark, narrow_batches, scorer, case):
     scored = scorer.transform(with_images(spark, case)).select("prediction")
     assert refused_by_job(scored).startswith("A row: column 'image' is a")
 
 
 @pytest.mark.parametrize(("handle_invalid", "rows"), [("skip", 12), ("keep", 12 + len(IMAGES))])
-def test_transform_leaves_out_every_bad_image(spark, scorer, handle_invalid, rows):
+def test_transform_leaves_out_every_bad_image(spark, narrow_batches, scorer, handle_invalid, rows):
     model = scorer.copy({scorer.handleInvalid: handle_invalid})
     scored = model.transform(with_images(spark, *IMAGES)).select("id", "prediction").collect()
     assert sorted(row["id"] for row in scored if row["prediction"] is not None) == list(range(12))
     assert len(scored) == rows
 
 
-def test_fit_leaves_out_every_bad_image(spark):
+def test_fit_leaves_out_every_bad_image(spark, narrow_batches):
     model = classifier_of_images(handleInvalid="skip").fit(with_images(spark, *IMAGES))
     assert model.summary.skippedRows == len(IMAGES)
     assert model.members[0].rows == 12

@@ -10,7 +10,7 @@ from support.images import encoded
 from support.members import digests
 from support.refusals import refused
 
-SKIP = r"; .*fix the row(, or set .*)?, or set handleInvalid='skip' to leave such rows out\."
+SKIP = r"; .*fix the row(, or (set|change) .*)?, or set handleInvalid='skip' to leave such rows out\."
 FAULTS = [pytest.param(name, fault, id=f"{name}-{fault}") for name, form in FORMS.items() for fault in form.faults]
 
 

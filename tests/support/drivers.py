@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,7 +99,10 @@ def python_workers(*pids):
     found = []
     for pid in set().union(*map(descendants, pids)):
         with contextlib.suppress(OSError):
-            if b"pyspark.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            # Spark 3.5 names the daemon alone.
+            if re.search(
+                rb"pyspark\.worker|pyspark\.daemon|support\.daemon", Path(f"/proc/{pid}/cmdline").read_bytes()
+            ):
                 found.append(pid)
     return found
 

@@ -178,10 +178,9 @@ def test_an_executor_that_is_killed_before_the_driver_has(train, cluster, remote
     members, _, why = warning.removeprefix("Members [").partition("] were trained again, ")
     assert why.startswith(f"because the executors that kept {lost}; ")
     numbers = [int(member) for member in members.split(", ")]
+    assert set(numbers) <= {0, 1, 2, 3}
     if step == "collect_parts":
         assert all(answer["retries"][number] for number in numbers)
-    else:
-        assert set(numbers) <= {0, 1, 2, 3} and answer["retries"] == [0, 0, 0, 0]
 
 
 def test_a_worker_that_hangs_is_overtaken_by_a_second_copy_of_its_task(cluster, remote, local):

@@ -92,7 +92,7 @@ class Source:
             return [self.value[name] for name in ("height", "width", "nChannels")]
         sizes, part = [], self.value
         for _ in range(_dimensions(self.entry.dataType)):
-            sizes.append(F.size(part))
+            sizes.append(F.when(part.isNotNull(), F.size(part)))  # size(null) is -1 where ANSI mode is off
             part = F.get(part, 0)
         return sizes
 

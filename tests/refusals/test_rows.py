@@ -22,6 +22,16 @@ def test_a_bad_row_is_refused_by_its_id(spark, form, fault):
     assert re.fullmatch(rf"Row id=2: column 'features' {description}[^;]*{SKIP}", text), text
 
 
+def test_a_bad_row_is_refused_alike_without_ansi_mode(spark):
+    before = spark.conf.get("spark.sql.ansi.enabled")
+    spark.conf.set("spark.sql.ansi.enabled", "false")
+    try:
+        for form, fault in (("array of arrays", "empty"), ("array", "short"), ("array", "null")):
+            test_a_bad_row_is_refused_by_its_id(spark, form, fault)
+    finally:
+        spark.conf.set("spark.sql.ansi.enabled", before)
+
+
 @pytest.mark.parametrize(
     ("form", "fault", "name"),
     [

@@ -10,7 +10,7 @@ resident memory of one process of each kind, sampled twice per second. The Conne
 run per kind of session.
 
 Needs: 1.4 GB of disk in the temporary folder, for the model.
-Takes: 8 minutes.
+Takes: over 3 minutes per kind of session.
 """
 
 import tempfile

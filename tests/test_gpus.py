@@ -7,7 +7,6 @@ writes down what it would let a worker see. No GPU computes anything here.
 import os
 import re
 
-import pyspark
 import pytest
 from support.classifiers import small
 from support.cluster import standalone_cluster
@@ -75,11 +74,16 @@ def test_a_member_trains_with_the_gpu_of_its_task_alone(cluster, cuda, train):
         assert ("0,1", "PCI_BUS_ID") in cuda.started()
 
 
-@pytest.mark.skipif(pyspark.__version__ < "4", reason="Spark Connect needs Spark 4.0 or later")
-def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_are_new(cluster, cuda, train, tmp_path):
+@pytest.fixture
+def server(cluster, cuda, tmp_path):
+    """The URL of a server on the cluster, whose tasks have one GPU each and a new worker."""
     fresh = settings(cuda, **{"spark.python.worker.reuse": "false"})
     with connect_server(tmp_path / "log", master=cluster.url, **fresh) as url:
-        code = f"""
+        yield url
+
+
+def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_are_new(server, cuda, train):
+    code = f"""
         import sys
         from pyspark.sql import SparkSession
         from support.classifiers import small
@@ -92,7 +96,7 @@ def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_
         print([member.retries for member in model.members])
         print(model.transform(rows.repartition(2)).where("prediction IS NOT NULL").count())
         """
-        members, retries, scored = output_of(start_python(code, url))
+    members, retries, scored = output_of(start_python(code, server))
     assert members == str(digests(small(**TWO).fit(train)))
     assert retries == "[0, 0]"
     assert int(scored) == train.count()

@@ -35,7 +35,7 @@ class LoadedEnsemble(ABC):
         self._classes = plan.num_classes
         self._block_rows = plan.block_rows
         self._shape = plan.pixels.shape
-        self._size = len(plan.architecture_of)
+        self._size = plan.num_members
         self.groups = groups_of(self._size)
         self._small_blocks_agree: bool | None = None
 

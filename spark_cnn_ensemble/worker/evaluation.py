@@ -41,7 +41,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
     frames : iterable of pandas.DataFrame
         Columns features, name (or null) and label, an integer below the number of classes.
     """
-    classes, members = plan.num_classes, len(plan.architecture_of)
+    classes, members = plan.num_classes, plan.num_members
     totals = {
         "confusion": np.zeros((classes, classes), np.int64),
         "memberRight": np.zeros(members, np.int64),
@@ -81,7 +81,7 @@ def _vote_step_by_step(
     images: np.ndarray, labels: np.ndarray, plan: VotingPlan, weights_of: WeightsOf
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Votes (n, members), summed softmax (n, classes), and how many rows the first 1, 2, ... members get right."""
-    members = len(plan.architecture_of)
+    members = plan.num_members
     votes = np.empty((len(images), members), np.int64)
     softmax, counts = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
     right = np.zeros(members, np.int64)
@@ -114,7 +114,7 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
         images = _stored_pixels(frame["bytes"].tolist(), plan.pixels)
         out_of_bag = ~np.array(frame["inBag"].tolist(), bool).reshape(len(frame), -1)
         labels = frame["label"].to_numpy(np.int64)
-        votes = np.full((len(frame), len(plan.architecture_of)), -1, np.int64)
+        votes = np.full((len(frame), plan.num_members), -1, np.int64)
         softmax = np.zeros((len(frame), plan.num_classes))
         for rows, member, output in load_ensemble(plan, weights_of).outputs(images):
             may_vote = out_of_bag[rows, member]

@@ -26,7 +26,7 @@ from spark_cnn_ensemble.worker.weights import digest, pack_weights, split_weight
 
 # What a task sends to the driver. First the member's weights, one part of `PART_BYTES` per row; its report, as JSON, is
 # in part 0. Then its share of the out-of-bag sample, one image per row: `part` is null, `bytes` are the pixels, uint8
-# or float32, and `report` tells one training of the member from another. `plan` is the index of the plan, where one job
+# or float32, and `report` differs between two trainings of the member. `plan` is the index of the plan, where one job
 # trains by several.
 TRAINED_SCHEMA = "plan int, member int, part int, bytes binary, report string, row_key bigint, ticket double, label int"
 _TRAINED_COLUMNS = ("plan", "member", "part", "bytes", "report", "row_key", "ticket", "label")

@@ -69,6 +69,11 @@ class VotingPlan:
         return ", ".join(f"{name} {OUTPUT_TYPES[name]}" for name in self.outputs)
 
     @property
+    def num_members(self) -> int:
+        """Number of members that vote."""
+        return len(self.architecture_of)
+
+    @property
     def block_rows(self) -> int:
         """Rows per call of the networks, 8 to 128 by the size of an image."""
         return min(128, max(8, _BLOCK_BYTES // (4 * self.pixels.size)))

@@ -211,6 +211,13 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--scale", type=float, default=1.0, help="text, csv: factor for the features (default: %(default)s)"
     )
+    command.add_argument(
+        "--dtype",
+        choices=("float32", "uint8"),
+        default="float32",
+        help="text, csv: type of a feature; uint8 takes a quarter, for whole numbers from 0 to 255 "
+        "(default: %(default)s)",
+    )
     _add_session(command).add_argument(
         "--remote",
         metavar="URL",
@@ -313,7 +320,7 @@ def _read(spark: SparkSession, options: argparse.Namespace, shape: Sequence[int]
     if options.format in ("text", "csv"):
         label = None if options.label == "none" else options.label
         sep = (" " if options.format == "text" else ",") if options.sep is None else options.sep.replace(r"\t", "\t")
-        return read_text_matrix(spark, options.input, label, sep, options.scale, options.header)
+        return read_text_matrix(spark, options.input, label, sep, options.scale, options.header, options.dtype)
     if options.format == "parquet":
         return spark.read.parquet(options.input)
     if options.format == "libsvm":

@@ -144,6 +144,7 @@ def test_rows_of_parquet_are_scored_to(spark, digits, trained, tmp_path, form):
 FORMS = {
     "the CSV of MNIST": ("csv", ["--label", "first", "--header"]),
     "tabs": ("tsv", ["--sep", r"\t"]),
+    "tabs, as bytes": ("tsv", ["--sep", r"\t", "--dtype", "uint8"]),
     "libsvm": ("libsvm", ["--format", "libsvm", "--input-shape", "8,8,1"]),
 }
 

@@ -238,19 +238,21 @@ def _batch(rows: Rows, name: str, offset: int, layout: Layout) -> pa.RecordBatch
     file_key = int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "little", signed=True)
     ids = rows.starts.astype(np.int64) + offset
     ids += np.int64(file_key)  # wraps around
-    features = {None: rows.values, "first": rows.values[:, 1:], "last": rows.values[:, :-1]}[layout.label]
-    features = features * np.float32(layout.scale)
-    ends = np.arange(0, features.size + 1, features.shape[1], dtype=np.int32)
-    element = pa.field("element", pa.float32(), nullable=False)
-    fields = [("id", pa.int64()), ("features", pa.list_(element)), ("label", pa.int32())]
-    columns = [
-        pa.array(ids),
-        pa.ListArray.from_arrays(pa.array(ends), pa.array(features.ravel()), pa.list_(element)),
-    ]
+    columns = {"id": pa.array(ids), "features": _features(rows.values[:, layout.features_at], layout)}
     if rows.labels is not None:
-        columns.append(pa.array(rows.labels.astype(np.int32)))
-    schema = pa.schema([pa.field(*field, nullable=False) for field in fields[: len(columns)]])
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+        columns["label"] = pa.array(rows.labels.astype(np.int32))
+    schema = pa.schema([pa.field(name, values.type, nullable=False) for name, values in columns.items()])
+    return pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+
+
+def _features(features: np.ndarray, layout: Layout) -> pa.Array:
+    """The features of each row in one cell: bytes or an array of float32."""
+    ends = pa.array(np.arange(0, features.size + 1, features.shape[1], dtype=np.int32))
+    if layout.dtype == "uint8":
+        data = pa.py_buffer(features.astype(np.uint8, order="C"))
+        return pa.Array.from_buffers(pa.binary(), len(features), [None, ends.buffers()[1], data])
+    kind = pa.list_(pa.field("element", pa.float32(), nullable=False))
+    return pa.ListArray.from_arrays(ends, pa.array((features * np.float32(layout.scale)).ravel()), kind)
 
 
 def _first_fault(handle: Any, name: str, offset: int, block: bytes, matrix: Matrix) -> str:

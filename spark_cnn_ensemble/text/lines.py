@@ -21,11 +21,17 @@ class Layout(NamedTuple):
     sep: str
     label: str | None  # "first", "last" or None
     scale: float  # factor for the features
+    dtype: str = "float32"  # of the features; "uint8" refuses all but whole numbers from 0 to 255
 
     @property
     def label_at(self) -> int | None:
         """Index of the label in a line."""
         return {"first": 0, "last": self.columns - 1, None: None}[self.label]
+
+    @property
+    def features_at(self) -> slice:
+        """Indices of the features in a line."""
+        return {"first": slice(1, None), "last": slice(0, -1), None: slice(None)}[self.label]
 
 
 class Rows(NamedTuple):
@@ -47,10 +53,21 @@ def parse(block: bytes, layout: Layout) -> Rows | None:
             rows = rows or parse_any(block, layout, tidy)
         except pa.ArrowInvalid:
             continue
-    if rows is None or rows.labels is None:
+    if rows is None:
+        return None
+    if layout.dtype == "uint8" and not _are_bytes(rows.values[:, layout.features_at]):
+        return None
+    if rows.labels is None:
         return rows
     whole = (rows.labels == np.trunc(rows.labels)) & (np.abs(rows.labels) < 1 << 31)
     return rows if whole.all() else None
+
+
+def _are_bytes(features: np.ndarray) -> bool:
+    """Whether all numbers are whole and from 0 to 255."""
+    if not ((features >= 0) & (features <= 255)).all():
+        return False
+    return bool((features.astype(np.uint8) == features).all())
 
 
 def parse_any(block: bytes, layout: Layout, tidy: bool) -> Rows | None:
@@ -168,11 +185,14 @@ def line_fault(line: bytes, layout: Layout) -> str | None:
     if layout.label is not None and layout.columns == 1:
         return f"one column, so no feature next to the label, with {layout.sep!r} between columns"
     alone = Layout(1, layout.sep, None, 1.0)
+    byte = alone._replace(dtype=layout.dtype)
     for i, token in enumerate(tokens):
         if not token.strip() or parse(token.encode(), alone) is None:
             return f"{token[:40]!r} in column {i + 1} is not a number{_hint(token.strip())}"
         if i == layout.label_at and parse(token.encode(), Layout(1, layout.sep, "first", 1.0)) is None:
             return f"the label {token[:40]!r} is not a whole number of 32 bits"
+        if i != layout.label_at and parse(token.encode(), byte) is None:
+            return f"{token[:40]!r} in column {i + 1} is not a whole number from 0 to 255 (dtype='float32' reads it)"
     return None
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, FloatType, IntegerType, LongType, StructType
+from pyspark.sql.types import ArrayType, BinaryType, FloatType, IntegerType, LongType, StructType
 
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.text import through_spark
@@ -66,6 +66,7 @@ def read_text_matrix(
     sep: str = " ",
     scale: float = 1.0,
     header: bool = False,
+    dtype: str = "float32",
 ) -> DataFrame:
     r"""Read a text matrix into a DataFrame: one row per line, numbers with a separator between them.
 
@@ -92,16 +93,19 @@ def read_text_matrix(
         Factor for the features, applied in float32.
     header : bool
         Whether the first line of each file holds the names of its columns. It must be the same in all files.
+    dtype : {"float32", "uint8"}
+        Type of a feature. ``"uint8"`` is for whole numbers from 0 to 255, such as pixels: each takes one byte instead
+        of four, and a line with another number is malformed. It needs ``scale=1.0``.
 
     Returns
     -------
     DataFrame
-        Columns ``id`` bigint, ``features`` array<float> and ``label`` int (absent if `label` is None), without nulls.
-        ``id`` depends on the file's path below `path` and on the offset of the line in the uncompressed text, and on
-        nothing else. (If Spark reads a file of more than 64 MiB, a byte order mark is not counted.)
-        ``id`` is computed from the file's path below `path` and from the line's offset in the file. It does not depend
-        on where the folder is or how the files are divided among tasks. Copies of a row have different ids. In a
-        compressed file, the offset is that in its text.
+        Columns ``id`` bigint, ``features`` and ``label`` int (absent if `label` is None), without nulls. ``features``
+        is array<float>, or binary with ``dtype="uint8"``; with ``idCol="id"``, the estimator trains the same members on
+        either.
+        ``id`` is computed from the file's path below `path` and from the offset of the line in the uncompressed text.
+        It does not depend on where the folder is or how the files are divided among tasks. Copies of a row have
+        different ids. (If Spark reads a file of more than 64 MiB, a byte order mark is not counted.)
 
     Raises
     ------
@@ -133,13 +137,14 @@ def read_text_matrix(
     |[9.0, 9.0, 9.0, 9.0]|    3|
     +--------------------+-----+
     """
+    layout = check_arguments(label, sep, scale, header, dtype)
     engine = engine_of(spark)
     # On a cluster, executors may still join.
     chunk = LOCAL_CHUNK_BYTES if engine.is_local else CHUNK_BYTES
     try:
-        matrix, count = plan_parts(path, label, sep, scale, header, max(1, engine.slots), chunk)
+        matrix, count = plan_parts(path, layout, header, max(1, engine.slots), chunk)
     except (Unreachable, FileNotFoundError) as why:
-        return _read_through_spark(spark, path, check_arguments(label, sep, scale, header), header, why)
+        return _read_through_spark(spark, path, layout, header, why)
     # Spark estimates the frame's size from the number of rows in the range. With one row per part, it would find any
     # text small enough to broadcast in a join. So the range has many rows per part, and the filter keeps the first.
     packed = sum(file.stop for part in matrix.packed for file in part)
@@ -148,14 +153,15 @@ def read_text_matrix(
     parts = (
         spark.range(0, count * rows, 1, count).where(F.col("id") % rows == 0).select((F.col("id") / rows).cast("int"))
     )
-    return parts.mapInArrow(engine.for_workers(functools.partial(read_parts, matrix=matrix)), schema_of(label))
+    return parts.mapInArrow(engine.for_workers(functools.partial(read_parts, matrix=matrix)), schema_of(layout))
 
 
-def schema_of(label: str | None) -> StructType:
-    """The schema of the rows for a position of the label."""
+def schema_of(layout: Layout) -> StructType:
+    """The schema of the rows."""
     # Spark copies arrays that cannot hold nulls about 8 % faster.
-    schema = StructType().add("id", LongType(), False).add("features", ArrayType(FloatType(), False), False)
-    return schema if label is None else schema.add("label", IntegerType(), False)
+    features = BinaryType() if layout.dtype == "uint8" else ArrayType(FloatType(), False)
+    schema = StructType().add("id", LongType(), False).add("features", features, False)
+    return schema if layout.label is None else schema.add("label", IntegerType(), False)
 
 
 def _read_through_spark(
@@ -178,10 +184,10 @@ def _read_through_spark(
         warnings.warn(f"Spark reads {root}, one task per file, as pyarrow cannot open it ({why}).", stacklevel=3)
     matrix = Matrix(root, [], [], layout, names, 0, READ_BYTES, BLOCK_BYTES)
     read = functools.partial(read_forwarded, files=files, matrix=matrix)
-    return through_spark.bytes_of_files(spark, root, files).mapInArrow(read, schema_of(layout.label))
+    return through_spark.bytes_of_files(spark, root, files).mapInArrow(read, schema_of(layout))
 
 
-def check_arguments(label: str | None, sep: str, scale: float, header: bool) -> Layout:
+def check_arguments(label: str | None, sep: str, scale: float, header: bool, dtype: str) -> Layout:
     """What the arguments of `read_text_matrix` say about lines, without the number of columns."""
     if label not in ("last", "first", None):
         raise ValueError(f"label must be 'last', 'first' or None, not {label!r}.")
@@ -192,24 +198,29 @@ def check_arguments(label: str | None, sep: str, scale: float, header: bool) -> 
         raise ValueError(f"scale must be a number other than 0 and within float32's range, not {scale!r}.")
     if not isinstance(header, bool):
         raise ValueError(f"header must be True or False, not {header!r}.")
-    return Layout(0, sep, label, float(scale))
+    if dtype not in ("float32", "uint8"):
+        raise ValueError(f"dtype must be 'float32' or 'uint8', not {dtype!r}.")
+    if dtype == "uint8" and scale != 1:
+        raise ValueError(f"scale must be 1.0 with dtype='uint8', not {scale!r}; leave one of the two out.")
+    return Layout(0, sep, label, float(scale), dtype)
 
 
 def plan_parts(
-    path: str | os.PathLike[str], label: str | None, sep: str, scale: float, header: bool, slots: int, chunk: int
+    path: str | os.PathLike[str], layout: Layout, header: bool, slots: int, chunk: int
 ) -> tuple[Matrix, int]:
-    """What to read and the number of parts, after a check of the arguments and of the first lines.
+    """What to read and the number of parts, after a check of the first lines.
 
     Parameters
     ----------
-    path, label, sep, scale, header
+    path, header
         See `read_text_matrix`.
+    layout : Layout
+        What `check_arguments` returned.
     slots : int
         Tasks that run at once.
     chunk : int
         Bytes of text per part, at most.
     """
-    layout = check_arguments(label, sep, scale, header)
     root = _root(path)
     files = _list_files(root)
     layout, names = check_first_lines(root, _first_lines_of_files(root, files), layout, header)

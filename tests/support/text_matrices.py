@@ -47,12 +47,14 @@ def forbidden(folder):
         folder.chmod(0o700)
 
 
-def read_here(path, label="last", sep=" ", scale=1.0, header=False):
+def read_here(path, label="last", sep=" ", scale=1.0, header=False, dtype="float32"):
     """What `read_text_matrix` reads, by the same functions in this process: (ids, features, labels)."""
-    matrix, count = reader.plan_parts(path, label, sep, scale, header, 2, reader.LOCAL_CHUNK_BYTES)
+    layout = reader.check_arguments(label, sep, scale, header, dtype)
+    matrix, count = reader.plan_parts(path, layout, header, 2, reader.LOCAL_CHUNK_BYTES)
     table = pa.Table.from_batches(read_parts([pa.record_batch({"part": range(count)})], matrix))
-    assert table.column_names == reader.schema_of(label).names
-    features = np.array(table["features"].to_pylist(), np.float32)
+    assert table.column_names == reader.schema_of(layout).names
+    features = table["features"].to_pylist()
+    features = np.array([list(row) for row in features], np.float32)  # of bytes, the number in each
     return table["id"].to_numpy(), features, None if label is None else table["label"].to_numpy()
 
 

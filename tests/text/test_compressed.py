@@ -13,6 +13,7 @@ from support.text_matrices import PACK, read_here, rows_here, rows_of, write_fil
 
 from spark_cnn_ensemble.text.compressed import ForwardText
 from spark_cnn_ensemble.text.files import Span, read_parts
+from spark_cnn_ensemble.text.lines import Layout
 from spark_cnn_ensemble.text.reader import packed_parts, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -103,7 +104,7 @@ def test_compressed_files_are_divided_among_parts_by_their_sizes():
 
 def test_one_compressed_file_is_one_part(tmp_path):
     write_packed(tmp_path, "a.txt.gz", TEXT)
-    matrix, count = plan_parts(tmp_path, "last", " ", 1.0, False, 8, 1000)
+    matrix, count = plan_parts(tmp_path, Layout(0, " ", "last", 1.0), False, 8, 1000)
     assert count == 1
     batches = list(read_parts([pa.record_batch({"part": [0]})], matrix))
     assert sum(batch.num_rows for batch in batches) == 5000

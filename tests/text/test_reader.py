@@ -11,10 +11,13 @@ import pyarrow as pa
 import pytest
 from pyspark.errors import PySparkException
 from support.classifiers import small
+from support.members import digests
+from support.scored import predictions_by_id
 from support.text_matrices import by_columns, forbidden, read_here, rows_here, rows_of, write_file, write_malformed
 
 from spark_cnn_ensemble.text import files as text_files
 from spark_cnn_ensemble.text.files import Span, read_parts, spans
+from spark_cnn_ensemble.text.lines import Layout
 from spark_cnn_ensemble.text.reader import part_bytes, plan_parts, read_text_matrix
 from spark_cnn_ensemble.text.writer import write_text_matrix
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -120,6 +123,42 @@ def test_arguments_reach_the_workers(spark, tmp_path):
     assert sorted(row.features for row in frame.collect()) == [[5, 10, 20], [6, 30, 40]]
 
 
+@pytest.mark.parametrize("label", ["first", "last", None])
+def test_whole_numbers_are_read_as_bytes(tmp_path, some_mnist, label):
+    x, y = some_mnist
+    write_text_matrix(tmp_path / "fixed width.txt", x[:40], y[:40], label=label or "last")
+    labelled = {"first": "-70000 0 255 +1\n", "last": "0 255 1.0 -70000\n", None: "0 255 1e2 7\n"}[label]
+    write_file(tmp_path, "any width.txt", labelled)
+    for name in ("fixed width.txt", "any width.txt"):
+        as_bytes, as_floats = (read_here(tmp_path / name, label, dtype=dtype) for dtype in ("uint8", "float32"))
+        assert all(np.array_equal(*pair) for pair in zip(as_bytes, as_floats, strict=True))
+
+
+def test_bytes_train_the_members_that_floats_train(spark, tmp_path, some_mnist):
+    write_text_matrix(tmp_path / "m", *some_mnist)
+    frames = [read_text_matrix(spark, tmp_path / "m", dtype=dtype) for dtype in ("uint8", "float32")]
+    assert frames[0].dtypes == [("id", "bigint"), ("features", "binary"), ("label", "int")]
+    model, other = (small(numMembers=2, idCol="id", inputShape=[28, 28, 1]).fit(frame) for frame in frames)
+    assert digests(model) == digests(other)
+    assert predictions_by_id(model, frames[0]) == predictions_by_id(model, frames[1])
+
+
+@pytest.mark.parametrize("line", ["1 2.5 3 4", "1 256 3 4", "-1 2 3 4", "1 nan 3 4", "1 2 1e300 4"])
+def test_spark_names_a_line_that_bytes_cannot_hold(spark, tmp_path, small_pieces, line):
+    write_malformed(tmp_path, line)
+    frame = read_text_matrix(spark, tmp_path, dtype="uint8")
+    with pytest.raises(PySparkException, match=r"Refusal: sub/b\.txt, line 202: '.*' in column \d is not a whole num"):
+        frame.collect()
+
+
+def test_a_number_of_fixed_width_that_a_byte_cannot_hold_is_refused(tmp_path):
+    x = np.arange(240, dtype=np.float32).reshape(60, 4)
+    x[50, 2] = 256
+    write_text_matrix(tmp_path / "m", x, np.zeros(60))
+    with pytest.raises(Refusal, match=r"part-00000\.txt, line 51: '2\.56\d*e\+02' in column 3 is not a whole number"):
+        read_here(tmp_path / "m", dtype="uint8")
+
+
 def test_spark_names_a_malformed_line(spark, tmp_path, small_pieces):
     write_malformed(tmp_path, "1 2 3 4.5")
     frame = read_text_matrix(spark, tmp_path)
@@ -218,6 +257,13 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
         ("1 2\n", {"scale": float("inf")}, "within float32's range"),
         ("1 2\n", {"scale": 1e-60}, "within float32's range"),
         ("1 2\n", {"scale": "2"}, "scale must be a number"),
+        ("1 2\n", {"dtype": "int8"}, "dtype must be 'float32' or 'uint8', not 'int8'"),
+        ("1 2\n", {"dtype": "uint8", "scale": 0.5}, "scale must be 1.0 with dtype='uint8', not 0.5; leave one"),
+        (
+            "1.5 2\n",
+            {"dtype": "uint8"},
+            r"'1\.5' in column 1 is not a whole number from 0 to 255 \(dtype='float32' reads it\); fix or",
+        ),
         ("", {}, "No row is in"),
         ("\n \r\n\n", {}, "No row is in"),
     ],
@@ -265,7 +311,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path):
 
 def test_a_file_that_may_not_be_opened_by_an_executor_is_named(tmp_path):
     write_file(tmp_path, "m/a.txt", "1 2\n")
-    matrix, _ = plan_parts(tmp_path / "m", "last", " ", 1.0, False, 1, 1000)
+    matrix, _ = plan_parts(tmp_path / "m", Layout(0, " ", "last", 1.0), False, 1, 1000)
     with (
         forbidden(tmp_path / "m"),
         pytest.raises(Refusal, match=r"/m/a\.txt cannot be opened on .* \(Permission denied\)"),

@@ -54,6 +54,13 @@ def test_rows_and_ids_are_those_of_the_other_way(spark, viewfs, tmp_path, way):
     assert rows_of(read_text_matrix(spark, f"{viewfs}/m/4.txt")) == rows_here(tmp_path / "m/4.txt")
 
 
+def test_whole_numbers_are_read_as_bytes(spark, viewfs, tmp_path, way):
+    write_file(tmp_path, "m/a.txt", TEXTS["line feeds"])
+    frame = read_text_matrix(spark, f"{viewfs}/m", dtype="uint8")
+    assert frame.dtypes[1] == ("features", "binary")
+    assert rows_of(frame) == rows_here(tmp_path / "m")
+
+
 def test_headers_and_marks_are_left_out(spark, viewfs, tmp_path, way):
     for name in ("1.csv", "2.csv"):
         write_file(tmp_path, name, "\ufeff\r\nlabel,a,b\r\n5,1,2\r\n6,3,4\r\n")

@@ -18,6 +18,9 @@ CLASS_NAME_COL = "className"
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "holdout", "dev"}
 _MOST_NAMED = 10  # folders or classes in a message
 
+# Spark's conf for what opening a file costs. By its default, a task is at most 32 files, however small.
+_OPEN_COST, _DEFAULT_OPEN_COST, _SMALL_OPEN_COST = "spark.sql.files.openCostInBytes", "4194304b", "64k"
+
 
 def read_pictures(spark: SparkSession, path: str) -> DataFrame:
     """The files at and below a path.
@@ -26,8 +29,11 @@ def read_pictures(spark: SparkSession, path: str) -> DataFrame:
     -------
     DataFrame
         Columns path, features (bytes) and className, the name of the file's folder. Spark leaves files and folders out
-        whose names begin with _ or a dot.
+        whose names begin with _ or a dot. The session then puts up to 2,000 small files into a task, unless its user
+        has set spark.sql.files.openCostInBytes.
     """
+    if spark.conf.get(_OPEN_COST) == _DEFAULT_OPEN_COST:
+        spark.conf.set(_OPEN_COST, _SMALL_OPEN_COST)
     files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
     # Spark gives the path as it is on disk: decoding it, as a URL is decoded, would change a name such as c++.
     folder = F.element_at(F.split("path", "/"), -2)

@@ -55,6 +55,20 @@ def test_files_are_counted_by_folder(spark, tmp_path):
     assert class_names(counts) == ["c++", "cat"]
 
 
+@pytest.mark.parametrize(("cost", "partitions"), [(None, 2), ("2m", 13)])
+def test_many_small_files_share_a_task_unless_the_user_sets_their_cost(spark, tmp_path, cost, partitions):
+    for index in range(800):
+        save_picture(tmp_path / str(index % 2), f"{index}.png")
+    if cost:
+        spark.conf.set("spark.sql.files.openCostInBytes", cost)
+    try:
+        frame = read_pictures(spark, str(tmp_path))
+        assert frame.rdd.getNumPartitions() == partitions
+        assert frame.select("features").distinct().count() == 1
+    finally:
+        spark.conf.unset("spark.sql.files.openCostInBytes")
+
+
 CLEAR = {
     "classes": ["/x/cat", "/x/dog"],
     "classes in groups": ["/x/animals/cat", "/x/plants/rose"],

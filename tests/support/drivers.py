@@ -273,6 +273,8 @@ def end_with(parent):
 
 threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 
+import pyspark
+from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 from spark_cnn_ensemble.engine import engine_of
@@ -285,10 +287,12 @@ for name, value in json.loads(sys.argv[1]).items():
 spark = builder.getOrCreate()
 engine_of(spark).quieten()
 rows = to_dataframe(spark, *load_digits()[0])
+# What an action raises after Ctrl-C; Spark 3.5 cuts off py4j's call.
+interrupts = Py4JError if pyspark.__version__.startswith("3.") else KeyboardInterrupt
 for line in sys.stdin:
     try:
         answer = eval(line)
-    except KeyboardInterrupt:
+    except interrupts:
         answer = {"interrupted": [thread.name for thread in threading.enumerate()]}
     print("answer:", json.dumps(answer), flush=True)
 """

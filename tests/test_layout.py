@@ -55,6 +55,7 @@ ALLOWED = {
         "worker.blocks",
         "worker.onnx_graph",
         "worker.refusal",
+        "worker.runtime",
         "worker.voting_plan",
         "worker.weights",
     },

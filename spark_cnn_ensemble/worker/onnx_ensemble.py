@@ -6,6 +6,7 @@ Called by `loaded_ensemble`; the driver calls `onnx_session` to try a graph.
 from __future__ import annotations
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy as np
 from spark_cnn_ensemble.worker.blocks import LoadedEnsemble, misfit
 from spark_cnn_ensemble.worker.onnx_graph import IMAGE
 from spark_cnn_ensemble.worker.refusal import Refusal
+from spark_cnn_ensemble.worker.runtime import task_cpus
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf, unpack_weights
 
@@ -20,10 +22,12 @@ _ERRORS_ONLY = 3  # severity of what onnxruntime logs
 
 
 class OnnxEnsemble(LoadedEnsemble):
-    """Members as sessions of onnxruntime, one per member, with one thread."""
+    """Members as sessions of onnxruntime, one per member; as many run at once as the task has cores."""
 
     def __init__(self, plan: VotingPlan, weights_of: WeightsOf) -> None:
         super().__init__(plan)
+        cores = task_cpus()
+        self._map = ThreadPoolExecutor(cores).map if cores > 1 else map
         self._sessions: list[Any] = []
         for index, graph in enumerate(plan.graphs):
             arrays = unpack_weights(weights_of(index))
@@ -32,7 +36,8 @@ class OnnxEnsemble(LoadedEnsemble):
             self._sessions.append(onnx_session(graph.with_weights(arrays)))
 
     def _run(self, group: int, block: np.ndarray) -> np.ndarray:
-        return np.stack([session.run(None, {IMAGE: block})[0] for session in self._sessions[self.groups[group]]])
+        sessions = self._sessions[self.groups[group]]
+        return np.stack(list(self._map(lambda session: session.run(None, {IMAGE: block})[0], sessions)))
 
 
 def onnx_session(model: bytes) -> Any:

@@ -3,7 +3,7 @@
 On executors TensorFlow gets the cores and GPUs that Spark assigned to the task. `keras_settings` surrounds whatever
 builds, loads, traces or runs a network: a user's settings of Keras must not reach the members, nor ours the user's
 networks. Called by `training`, `trainer`, `network`, `tensorflow_ensemble` and `loaded_ensemble`, and by the driver
-where it needs a network.
+where it needs a network. `onnx_ensemble` asks for the cores alone.
 """
 
 from __future__ import annotations
@@ -222,13 +222,21 @@ def load_tensorflow_in_task() -> Any:
             )
         return load_tensorflow()
     fresh = "tensorflow" not in sys.modules
-    tf = load_tensorflow(threads=task.cpus(), gpus=gpus)
+    tf = load_tensorflow(threads=task_cpus(), gpus=gpus)
     _started_with = gpus
     if fresh:
         # Spark collects garbage after each task, which takes 0.25 s where TensorFlow's 400,000 objects are visited.
         gc.collect()
         gc.freeze()
     return tf
+
+
+def task_cpus() -> int:
+    """The cores that Spark assigned to the running task; 1 on the driver."""
+    from pyspark import TaskContext
+
+    task = TaskContext.get()
+    return 1 if task is None else int(task.cpus())
 
 
 def _named(gpus: Sequence[str]) -> str:

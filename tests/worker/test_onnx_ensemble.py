@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -93,6 +94,33 @@ def test_members_may_have_different_networks(thousand_cells):
     plan = replace(voting_plan("two kinds by onnx", soft=True), architectures=(SMALL, other), architecture_of=(1, 0))
     ours, theirs = (votes_of(thousand_cells[:50], [], each, [second, first]) for each in (by_onnx(plan), plan))
     assert np.allclose(np.stack(ours["rawPrediction"]), np.stack(theirs["rawPrediction"]), atol=1e-5)
+
+
+def test_members_share_the_cores_of_the_task(nine_members, thousand_cells, monkeypatch):
+    one = votes_of(thousand_cells, [], by_onnx(voting_plan("onnx one core", members=9)), nine_members)
+    monkeypatch.setattr(onnx_ensemble, "task_cpus", lambda: 3)
+    plan = by_onnx(voting_plan("onnx three cores", members=9))
+    three = votes_of(thousand_cells, [], plan, nine_members)
+    assert all(np.array_equal(np.stack(three[name]), np.stack(one[name])) for name in one)
+    running, most = [], []
+
+    class Watched:
+        def __init__(self, session):
+            self._session = session
+
+        def run(self, *arguments):
+            running.append(self)
+            most.append(len(running))
+            try:
+                time.sleep(0.01)
+                return self._session.run(*arguments)
+            finally:
+                running.remove(self)
+
+    ensemble = load_ensemble(plan, {}.__getitem__)
+    monkeypatch.setattr(ensemble, "_sessions", [Watched(session) for session in ensemble._sessions])
+    votes_of(thousand_cells, [], plan, {})
+    assert max(most) == 3
 
 
 def test_both_engines_of_one_ensemble_stay_loaded(nine_members):

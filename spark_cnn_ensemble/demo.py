@@ -26,7 +26,6 @@ RECIPE: dict[str, Any] = {
     "bagging": "subsample",
     "subsamplingRate": 1.0,
     "epochs": 2,
-    "learningRate": 2e-3,
     "randomShift": 2,
     "numClasses": 10,
     "inputShape": [28, 28, 1],

@@ -136,7 +136,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         standardization: bool = True,
         epochs: int = 5,
         batchSize: int = 50,
-        learningRate: float = 1e-3,
+        learningRate: float = 2e-3,
         learningRateSchedule: str = "linear",
         optimizer: str = "adam",
         classWeighting: str = "none",

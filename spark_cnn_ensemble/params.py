@@ -256,7 +256,7 @@ class HasOptimization(Params):
         "learningRate",
         "learning rate of the first step (> 0).",
         TypeConverters.toFloat,
-        default=0.001,
+        default=0.002,
         allowed=POSITIVE,
         decides_job=False,
     )

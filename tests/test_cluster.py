@@ -25,6 +25,7 @@ from support.drivers import (
     wait_until,
 )
 from support.members import weights_of
+from support.processes import LIGHT
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 from spark_cnn_ensemble.text.reader import read_text_matrix
@@ -51,6 +52,7 @@ def submitted(cluster, digits):
     for name, value in {
         "spark.executor.memory": "512m",
         "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
+        "spark.executorEnv.PYTHONPATH": LIGHT,
         "spark.ui.enabled": "false",
         "spark.dynamicAllocation.enabled": "true",
         "spark.dynamicAllocation.shuffleTracking.enabled": "true",
@@ -73,6 +75,7 @@ def remote(cluster, submitted):
         "spark.master": cluster.url,
         "spark.executor.memory": "512m",
         "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
+        "spark.executorEnv.PYTHONPATH": LIGHT,
         "spark.speculation": "true",
         "spark.speculation.quantile": "0.5",
         "spark.speculation.multiplier": "3",

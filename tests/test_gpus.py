@@ -15,7 +15,7 @@ from support.connect_server import TESTS, connect_server
 from support.cuda import Cuda, discovery_script
 from support.drivers import QUICK, driver, fit, members_and_votes
 from support.members import digests
-from support.processes import output_of, start_python
+from support.processes import LIGHT, output_of, start_python
 
 TWO = {**QUICK, "numMembers": 2, "epochs": 100, "oobSampleSize": 0}
 ONE_EACH = [("0", "PCI_BUS_ID"), ("1", "PCI_BUS_ID")]
@@ -45,7 +45,7 @@ def settings(cuda, **more):
         "spark.executor.extraJavaOptions": os.environ["SPARK_SUBMIT_OPTS"],
         "spark.executor.resource.gpu.amount": "2",
         "spark.task.resource.gpu.amount": "1",
-        "spark.executorEnv.PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join([LIGHT, str(TESTS.parent), str(TESTS)]),
         **{f"spark.executorEnv.{name}": value for name, value in cuda.environment.items()},
         **more,
     }

@@ -224,10 +224,11 @@ import pandas as pd, random, sys
 from pyspark.sql import SparkSession
 from support.classifiers import small
 from support.members import digests
+from support.processes import LIGHT
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 
 builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-builder.config("spark.sql.shuffle.partitions", "1")
+builder.config("spark.sql.shuffle.partitions", "1").config("spark.executorEnv.PYTHONPATH", LIGHT)
 spark = builder.config("spark.python.worker.reuse", sys.argv[1]).getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
 (x, y), _ = load_digits()
@@ -294,7 +295,7 @@ def other_backend():
 
 print(in_worker(other_backend))
 try:
-    print(len(results()[0]))
+    print(len(small(numMembers=2).fit(rows).members))
 except ValueError as error:
     print(error)
 """

@@ -15,7 +15,7 @@ from support.cluster import standalone_cluster
 from support.connect_server import connect_server
 from support.drivers import driver, training_worker
 from support.members import digests
-from support.processes import python_without_the_package
+from support.processes import LIGHT, python_without_the_package
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
 
@@ -54,7 +54,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory):
-    return python_without_the_package(tmp_path_factory.mktemp("bare"))
+    return python_without_the_package(tmp_path_factory.mktemp("bare"), path=LIGHT)
 
 
 @pytest.fixture(scope="module")

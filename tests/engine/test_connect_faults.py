@@ -18,8 +18,11 @@ SETTINGS = {
     "spark.connect.session.manager.defaultSessionTimeout": f"{EXPIRY}s",
     "spark.connect.session.manager.maintenanceInterval": "1s",
 }
-NEW_SESSION = "globals().update(spark=(spark.stop(), new_session(url))[1])"
 ROWS = "globals().update(rows=to_dataframe(spark, *load_digits()[1]))"
+# The old session is collected here: Spark 4.0 hangs if that happens while it sends a plan.
+NEW_SESSION = (
+    f"(globals().update(spark=(spark.stop(), new_session(url))[1]), {ROWS}, __import__('gc').collect()) and None"
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,6 @@ def test_a_model_scores_in_a_new_session_after(client, how):
     saved = running.ask(f"error_of(lambda: model.save({path!r}))")
     assert "call spark.stop(), get a new session by SparkSession.builder.remote(URL).getOrCreate()" in saved
     running.ask(NEW_SESSION)
-    running.ask(ROWS)
     assert running.ask("scored(model, rows) == before")
     assert running.ask(f"model.save({path!r})") is None
     assert running.ask(f"scored(CNNEnsembleClassificationModel.load({path!r}), rows) == before")

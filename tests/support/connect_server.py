@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pyspark
 
+from support.processes import LIGHT
+
 SPARK_HOME = Path(pyspark.__file__).parent
 TESTS = Path(__file__).parent.parent
 
@@ -48,6 +50,8 @@ def connect_server(log, master="local[2]", python=sys.executable, **settings):
         The URL for clients.
     """
     port = settings.get("spark.connect.grpc.binding.port") or free_port()
+    if python == sys.executable and master.startswith("local"):
+        settings.setdefault("spark.python.daemon.module", "support.daemon")
     settings = {
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": port,
@@ -67,6 +71,8 @@ def connect_server(log, master="local[2]", python=sys.executable, **settings):
         "SPARK_LOCAL_IP": "127.0.0.1",
         "PYSPARK_PYTHON": str(python),
     }
+    if python == sys.executable:
+        environment["PYTHONPATH"] = os.pathsep.join([LIGHT, str(TESTS)])
     environment.pop("SPARK_CONNECT_MODE_ENABLED", None)
     with log.open("w") as file:
         server = subprocess.Popen(

@@ -21,6 +21,7 @@ from spark_cnn_ensemble.engine.failures import failure
 from spark_cnn_ensemble.fit import members
 from support.classifiers import small
 from support.members import digests
+from support.processes import LIGHT
 
 TESTS = Path(__file__).parent.parent
 
@@ -287,8 +288,8 @@ for name, value in json.loads(sys.argv[1]).items():
 spark = builder.getOrCreate()
 engine_of(spark).quieten()
 rows = to_dataframe(spark, *load_digits()[0])
-# What an action raises after Ctrl-C; Spark 3.5 cuts off py4j's call.
-interrupts = Py4JError if pyspark.__version__.startswith("3.") else KeyboardInterrupt
+# What an action raises after Ctrl-C; before Spark 4.2, its call through py4j is cut off.
+interrupts = Py4JError if pyspark.__version__ < "4.2" else KeyboardInterrupt
 for line in sys.stdin:
     try:
         answer = eval(line)
@@ -306,12 +307,15 @@ class Driver:
     """
 
     def __init__(self, folder, environment=None, python=sys.executable, **settings):
+        local = settings.get("spark.master", "").startswith("local")
         if "spark.remote" not in settings:
             settings = {
                 "spark.ui.enabled": "false",
                 "spark.ui.showConsoleProgress": "false",
                 "spark.sql.shuffle.partitions": "4",
                 "spark.driver.host": "127.0.0.1",
+                "spark.executorEnv.PYTHONPATH": os.pathsep.join([LIGHT, str(TESTS)]),
+                **({"spark.python.daemon.module": "support.daemon"} if local else {}),
                 **settings,
             }
         self.log = folder / f"driver-{time.monotonic_ns()}.log"

@@ -9,6 +9,8 @@ import textwrap
 import venv
 from pathlib import Path
 
+LIGHT = str(Path(__file__).parent / "light")  # a folder for PYTHONPATH; its modules say why
+
 
 def start_python(code, *arguments, before=()):
     """Start a Python process that runs `code` and can import the package and the tests' support.

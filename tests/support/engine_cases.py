@@ -257,10 +257,13 @@ def forms_of_features(spark, folder):
 
 
 def a_text_matrix(spark, folder):
-    """Members of rows that were read from text, and the rows' ids."""
+    """Members of rows that were read from text, the rows' ids, and the sum of hashes of their pixels as bytes."""
     write_text_matrix(f"{folder}/text", *load_digits()[0])
     rows = read_text_matrix(spark, f"{folder}/text")
-    return [digests(small(idCol="id").fit(rows)), sorted(row.id for row in rows.select("id").collect())]
+    as_bytes = read_text_matrix(spark, f"{folder}/text", dtype="uint8")
+    hashed = as_bytes.agg(F.sum(F.xxhash64("features").cast("decimal(38, 0)"))).head()[0]
+    ids = sorted(row.id for row in rows.select("id").collect())
+    return [digests(small(idCol="id").fit(rows)), ids, str(hashed)]
 
 
 def a_text_that_spark_reads(spark, folder):

@@ -55,7 +55,7 @@ def test_the_help_of_train_names_each_param(help_of_train, name):
 
 @pytest.mark.parametrize(
     ("option", "default"),
-    [("--filters", "16,32"), ("--standardization", "true"), ("--learning-rate", "0.001"), ("--bagging", "disjoint")],
+    [("--filters", "16,32"), ("--standardization", "true"), ("--learning-rate", "0.002"), ("--bagging", "disjoint")],
 )
 def test_the_help_of_train_shows_defaults_as_arguments(help_of_train, option, default):
     (text,) = re.findall(rf"^  {option} (.*?)(?=^  --|\Z)", help_of_train, re.MULTILINE | re.DOTALL)

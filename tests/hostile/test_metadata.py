@@ -28,7 +28,7 @@ def short(value):
     return text if len(text) <= 30 else f"{text[:20]}... of {len(text)}"
 
 
-@pytest.mark.parametrize("depth", [2000, 10**6])
+@pytest.mark.parametrize("depth", [10**5, 10**6])
 def test_deeply_nested_metadata_is_refused(copy, depth):
     write_metadata(copy, '{"class": ' + "[" * depth + "]" * depth + "}")
     text = load_refused(copy)

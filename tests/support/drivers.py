@@ -288,8 +288,8 @@ for name, value in json.loads(sys.argv[1]).items():
 spark = builder.getOrCreate()
 engine_of(spark).quieten()
 rows = to_dataframe(spark, *load_digits()[0])
-# What an action raises after Ctrl-C; before Spark 4.2, its call through py4j is cut off.
-interrupts = Py4JError if pyspark.__version__ < "4.2" else KeyboardInterrupt
+# What an action raises after Ctrl-C; before Spark 4.2, a call through py4j is cut off.
+interrupts = (KeyboardInterrupt, Py4JError) if pyspark.__version__ < "4.2" else KeyboardInterrupt
 for line in sys.stdin:
     try:
         answer = eval(line)

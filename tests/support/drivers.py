@@ -275,21 +275,22 @@ def end_with(parent):
 threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 
 import pyspark
-from py4j.protocol import Py4JError
 from pyspark.sql import SparkSession
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 from spark_cnn_ensemble.engine import engine_of
 from support import engine_cases as cases
 from support.drivers import *
 
-builder = SparkSession.builder
-for name, value in json.loads(sys.argv[1]).items():
+builder, settings = SparkSession.builder, json.loads(sys.argv[1])
+for name, value in settings.items():
     builder.config(name, value)
 spark = builder.getOrCreate()
 engine_of(spark).quieten()
 rows = to_dataframe(spark, *load_digits()[0])
-# What an action raises after Ctrl-C; before Spark 4.2, a call through py4j is cut off.
-interrupts = (KeyboardInterrupt, Py4JError) if pyspark.__version__ < "4.2" else KeyboardInterrupt
+# What an action raises after Ctrl-C; before Spark 4.2, its call through py4j is cut off.
+interrupts = KeyboardInterrupt
+if pyspark.__version__ < "4.2" and "spark.remote" not in settings:
+    from py4j.protocol import Py4JError as interrupts
 for line in sys.stdin:
     try:
         answer = eval(line)

@@ -3,10 +3,14 @@
 What survives saving is in test_checks.py (24, 25); files that are damaged or hostile are in `refusals` and `hostile`.
 """
 
+import pyspark
 import pytest
 from pyarrow.parquet import ParquetFile
 from support.classifiers import small
+from support.members import digests
 
+from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.engine import shared_weights
 from spark_cnn_ensemble.worker.weights import PART_BYTES
 
 
@@ -27,3 +31,17 @@ def test_a_large_member_is_written_in_small_row_groups(folder, pattern):
     sizes = [metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups)]
     assert sum(sizes) > 10 * PART_BYTES
     assert max(sizes) < 6 * PART_BYTES
+    # Of the weights themselves, it keeps no statistics; those of the others let readers leave out row groups.
+    columns = [metadata.row_group(0).column(index) for index in range(metadata.num_columns)]
+    kept = {column.path_in_schema: column.has_column_index for column in columns}
+    assert kept["bytes"] == pyspark.__version__.startswith("3.")
+    assert kept["member"] and kept["part"]
+
+
+def test_a_task_writes_a_bounded_part_of_an_ensemble(spark, train, tmp_path, monkeypatch):
+    model = small(numMembers=9).fit(train)
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_weights, "GROUP_BYTES", 2 * len(model._ensemble.weights[0]))
+        model.save(str(tmp_path / "model"))
+    assert len(list(tmp_path.glob("model/members/*/*.parquet"))) == 5
+    assert digests(CNNEnsembleClassificationModel.load(str(tmp_path / "model"))) == digests(model)

@@ -16,10 +16,16 @@ from pyspark.sql import functions as F
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, WeightsOf, member_parts
 
-GROUP_BYTES = 64 << 20  # collected at once; the driver's default heap of 1 GiB holds several groups
+GROUP_BYTES = 64 << 20  # collected at once, or written by a task; the default heap of 1 GiB holds several groups
 
 # Options for Parquet files of parts. By default, the writer first checks its size after 100 rows: 400 MiB per task.
-_SMALL_ROW_GROUPS = {"parquet.page.size.row.check.min": 1, "parquet.block.size": 16 << 20}
+# Until it closes a file, it holds the largest and the smallest value of each row group, unless it is to keep no
+# statistics; before Spark 4.0 it always does. Those of the other columns spare readers the groups of other members.
+_SMALL_ROW_GROUPS = {
+    "parquet.page.size.row.check.min": 1,
+    "parquet.block.size": 16 << 20,
+    "parquet.column.statistics.enabled#bytes": "false",
+}
 
 # Hadoop's committer for files, whose version 2 moves a task's file into place when the task ends. Committers for object
 # stores (S3A's, the manifest committer), which a session may have set, show all files when the job ends.
@@ -107,9 +113,9 @@ class SharedWeights:
 
     def write(self, spark: SparkSession, path: str) -> None:
         """Write the weights as Parquet rows (member, part, bytes), from the executors."""
-        count = len(self._weights)
-        engine = engine_of(spark)
-        members = spark.range(0, count, 1, min(count, engine.slots))
+        engine, count = engine_of(spark), len(self._weights)
+        groups = -(-sum(map(len, self._weights)) // GROUP_BYTES)
+        members = spark.range(0, count, 1, min(count, max(engine.slots, groups)))
         parts = functools.partial(member_parts, weights_of=self.of(spark))
         members.mapInPandas(engine.for_workers(parts), PARTS_SCHEMA).write.options(**_SMALL_ROW_GROUPS).parquet(path)
 

@@ -22,8 +22,8 @@ GROUP_BYTES = 64 << 20  # collected at once, or written by a task; the default h
 # Until it closes a file, it holds the largest and the smallest value of each row group, unless it is to keep no
 # statistics; before Spark 4.0 it always does. Those of the other columns spare readers the groups of other members.
 _SMALL_ROW_GROUPS = {
-    "parquet.page.size.row.check.min": 1,
-    "parquet.block.size": 16 << 20,
+    "parquet.page.size.row.check.min": "1",
+    "parquet.block.size": str(16 << 20),
     "parquet.column.statistics.enabled#bytes": "false",
 }
 

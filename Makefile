@@ -20,7 +20,7 @@ demo: $(VENV)/.installed ## train and score a small ensemble
 	@$(with_java) $(PY) -m spark_cnn_ensemble demo $(ARGS)
 
 test: $(VENV)/spark.jsa ## run the tests (ARGS="-k vote" goes to pytest)
-	@$(with_java) $(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(with_java) $(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-spark: ## run the tests on another Spark, in .spark/ (SPARK=3.5.8 PYTHON=python3.10 ARGS=tests/test_checks.py)
 	@[ -n "$(SPARK)" ] || { echo "Name the version: make test-spark SPARK=3.5.8" >&2; exit 1; }

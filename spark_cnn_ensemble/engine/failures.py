@@ -212,7 +212,7 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
             "The Spark Connect server refuses the token; check token= in the URL.",
         ),
         (
-            r"INVALID_HANDLE\.SESSION_|NO_ACTIVE_(?:OR_DEFAULT_)?SESSION",
+            r"INVALID_HANDLE\.SESSION_|NO_ACTIVE_(?:OR_DEFAULT_)?SESSION|CONNECT_URL_NOT_SET",
             "The Spark Connect session has ended: the server was restarted, or the session expired; call spark.stop(), "
             "get a new session by SparkSession.builder.remote(URL).getOrCreate(), and read the rows again.",
         ),

@@ -13,6 +13,7 @@ import time
 import warnings
 from pathlib import Path
 
+import pyspark
 from pyspark.sql import SparkSession
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, estimator
@@ -183,6 +184,10 @@ def error_of(call):
 
 def new_session(url):
     """A session of a Connect server in place of one that has ended."""
+    if pyspark.__version__ < "4.1":  # it would keep the ended one as its default; docs/limits.md says what users can do
+        from pyspark.sql.connect.session import SparkSession as Session
+
+        Session._default_session = Session._active_session.session = None
     return SparkSession.builder.remote(url).getOrCreate()
 
 
@@ -274,7 +279,6 @@ def end_with(parent):
 
 threading.Thread(target=end_with, args=[os.getppid()], daemon=True).start()
 
-import pyspark
 from pyspark.sql import SparkSession
 from spark_cnn_ensemble.datasets import load_digits, to_dataframe
 from spark_cnn_ensemble.engine import engine_of

@@ -73,7 +73,7 @@ def test_models_are_overwritten_and_loaded_at_once(client):
     running, folder, _ = client
     path = str(folder / "overwritten")
     running.ask(f"model.save({path!r})")
-    errors, sizes = running.ask(f"save_and_load_at_once(model, {path!r}, 5)")
+    errors, sizes = running.ask(f"save_and_load_at_once(model, {path!r}, 5, spark)")
     assert not errors
     assert len(sizes) > 3 and set(sizes) <= {1, 2, 4}
     assert len([one for one in (folder / "overwritten" / "members").iterdir() if one.name[0] not in "._"]) == 1

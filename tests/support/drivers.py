@@ -191,8 +191,11 @@ def new_session(url):
     return SparkSession.builder.remote(url).getOrCreate()
 
 
-def save_and_load_at_once(model, path, saves):
-    """Two threads overwrite a model by 1 or 2 of its members while a third loads it; the errors and the sizes loaded."""
+def save_and_load_at_once(model, path, saves, spark):
+    """Two threads overwrite a model by 1 or 2 of its members while a third loads it; the errors and the sizes loaded.
+
+    They name the session, as Spark 4.0 needs it where another thread has made it.
+    """
     errors, sizes, savers = [], [], []
 
     def run(work):
@@ -203,11 +206,11 @@ def save_and_load_at_once(model, path, saves):
 
     def save(size):
         for _ in range(saves):
-            model.subset(range(size)).write().overwrite().save(path)
+            model.subset(range(size)).write().session(spark).overwrite().save(path)
 
     def load():
         while any(saver.is_alive() for saver in savers):
-            sizes.append(CNNEnsembleClassificationModel.load(path).getNumMembers())
+            sizes.append(CNNEnsembleClassificationModel.read().session(spark).load(path).getNumMembers())
 
     savers += [threading.Thread(target=run, args=[lambda size=size: save(size)]) for size in (1, 2)]
     loader = threading.Thread(target=run, args=[load])

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from py4j.protocol import Py4JError
+from pyspark.errors import PySparkRuntimeError
 
 from spark_cnn_ensemble.engine.failures import failure, from_spark
 
@@ -77,3 +78,10 @@ def test_an_error_that_has_no_text_any_more_is_one_sentence():
 @pytest.mark.parametrize("error", [ValueError("x"), OSError("x"), KeyError("x"), MemoryError()])
 def test_an_error_of_pythons_is_not_sparks(error):
     assert not from_spark(error)
+
+
+def test_a_client_that_has_forgotten_its_server_names_a_remedy():
+    # What Spark 4.0 raises once a session has ended.
+    error = PySparkRuntimeError("[CONNECT_URL_NOT_SET] Cannot create a Spark Connect session because the URL is not set.")
+    assert from_spark(error)
+    assert "session has ended" in failure(error) and "SparkSession.builder.remote(URL).getOrCreate()" in failure(error)

@@ -82,6 +82,8 @@ def test_an_error_of_pythons_is_not_sparks(error):
 
 def test_a_client_that_has_forgotten_its_server_names_a_remedy():
     # What Spark 4.0 raises once a session has ended.
-    error = PySparkRuntimeError("[CONNECT_URL_NOT_SET] Cannot create a Spark Connect session because the URL is not set.")
+    error = PySparkRuntimeError(
+        "[CONNECT_URL_NOT_SET] Cannot create a Spark Connect session because the URL is not set."
+    )
     assert from_spark(error)
     assert "session has ended" in failure(error) and "SparkSession.builder.remote(URL).getOrCreate()" in failure(error)

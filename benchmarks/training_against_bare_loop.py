@@ -30,8 +30,8 @@ from _timing import alternate, rate, ratios, spread
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
-from spark_cnn_ensemble.worker.network import Architecture, build_network
-from spark_cnn_ensemble.worker.optimizers import FusedAdam, compute_in_bfloat16
+from spark_cnn_ensemble.worker.network import Architecture, build_network, compute_in_bfloat16
+from spark_cnn_ensemble.worker.optimizers import FusedAdam
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 
 BATCH, STEPS = 50, 100  # rows per step, steps per call

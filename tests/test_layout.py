@@ -5,6 +5,7 @@
 
 import ast
 import graphlib
+import importlib.util
 import json
 import re
 import subprocess
@@ -570,3 +571,12 @@ def test_the_documentation_names_tests_that_exist():
     ]
     named = {name for page in pages for name in re.findall(r"\btest_\w+\b(?!\.py)", page.read_text())}
     assert named and named <= tests
+
+
+@pytest.mark.parametrize("script", sorted((ROOT.parent / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_a_benchmark_imports_what_is_there(script):
+    """What benchmarks take from the package, nested imports included; they are run by hand, long after a move."""
+    names = imported(ast.walk(ast.parse(script.read_text())), script.stem)
+    for name in [name for name in names if name.split(".")[0] == "spark_cnn_ensemble"]:
+        above, _, last = name.rpartition(".")
+        assert hasattr(importlib.import_module(above or name), last) or importlib.util.find_spec(name), name

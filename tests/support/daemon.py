@@ -3,6 +3,7 @@
 A worker whose task fails ends, and hundreds of refusals are tested; TensorFlow alone takes 3 s of CPU time to import.
 """
 
+# ruff: noqa: E402 - the path comes before what is found on it
 import gc
 import os
 import sys

@@ -24,7 +24,7 @@ from pathlib import Path
 from _processes import in_processes, start
 from _results import record, table
 from _timing import alternate, spread
-from training_against_bare_loop import BATCH, PRECISIONS, compiled_loop, product
+from training_against_bare_loop import PRECISIONS, compiled_loop, product
 
 from spark_cnn_ensemble.worker.runtime import load_tensorflow
 

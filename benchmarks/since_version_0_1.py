@@ -1,0 +1,177 @@
+"""Since version 0.1.
+
+Claim: `transform` scores at least 1.15 times as many rows per second as in version 0.1.0, and at least 1.8 times with
+`scoringPrecision="bfloat16"`; filters on outputs, small partitions, many models, many members and single rows cost a
+fraction of what they did.
+
+Processes of both versions in turn, 5 pairs, each with a session of its own on local[2], MNIST's test rows and models
+that both versions load: ten and 100 default members, trained a little by version 0.1.0. Each task is timed after the
+same task on a few rows. Seconds, median (minimum to maximum), and the ratio before : now, pair by pair. "A hundred
+models alive" are loaded one by one, each scores one row, and all are kept.
+
+A pass over small partitions is compared with one over a single partition of the same rows on local[1], less what an
+identity in their place takes, which is what Spark needs for the tasks.
+
+Needs: the library's git repository, for version 0.1.0.
+Takes: 15 minutes.
+"""
+
+import io
+import os
+import statistics
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from _mnist import PARAMS
+from _processes import run_apart, start
+from _results import record, table
+from _session import cached, compute, session
+from _timing import ratios, seconds_of, spread
+
+COMMIT = "d8c8440"  # version 0.1.0
+RUNS = 5
+SMALL = 313  # partitions of MNIST's 10,000 test rows, 32 rows in each
+FORMS = {  # columns of a transform, and the filter on them
+    "transform": "true",
+    "filter: uncertainty = 0": "uncertainty = 0",
+    "filter: prediction = label": "prediction = label",
+}
+
+
+def test_rows(spark, partitions=2):
+    """MNIST's test rows, cached."""
+    from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
+
+    return cached(to_dataframe(spark, *load_mnist()[1]).repartition(partitions))
+
+
+def make_models(folder):
+    """Save models of ten and of 100 members."""
+    from spark_cnn_ensemble import CNNEnsembleClassifier
+    from spark_cnn_ensemble.datasets import load_mnist, to_dataframe
+
+    x, y = load_mnist()[0]
+    spark = session()
+    for members, rows in ((10, 10_000), (100, 20_000)):
+        classifier = CNNEnsembleClassifier(**PARAMS, numMembers=members, epochs=1, oobSampleSize=0)
+        classifier.fit(to_dataframe(spark, x[:rows], y[:rows])).save(f"{folder}/{members}")
+    spark.stop()
+
+
+def measure(folder):
+    """The seconds of each task with the version that this process imports."""
+    from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
+    from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+
+    spark, load = session(), CNNEnsembleClassificationModel.load
+    rows, ten, hundred = test_rows(spark), load(f"{folder}/10"), load(f"{folder}/100")
+    few, small = cached(rows.limit(256)), test_rows(spark, SMALL)
+    found = {}
+
+    def task(name, work, *arguments):
+        work(few)
+        found[name] = seconds_of(work, *arguments)
+
+    for name, condition in FORMS.items():
+        model = ten.copy().setUncertaintyCol("uncertainty")
+        task(name, lambda frame, model=model, c=condition: compute(model.transform(frame).where(c)), rows)
+    if hasattr(ten, "setScoringPrecision"):
+        halved = ten.copy().setScoringPrecision("bfloat16")
+        task("transform in bfloat16", lambda frame: compute(halved.transform(frame)), rows)
+    task(f"evaluate, {SMALL} partitions", lambda frame: ten.evaluate(frame).accuracy, small)
+    task("evaluate, 100 members", lambda frame: hundred.evaluate(frame).accuracy, rows)
+    vector = rows.head().features
+    task("predict, 20 single rows", lambda _: [ten.predict(vector) for _ in range(20)], None)
+    one, alive = cached(rows.limit(1)), []
+
+    def score_with_new_models(_):
+        for _ in range(100):
+            alive.append(load(f"{folder}/10"))
+            alive[-1].transform(one).collect()
+
+    found["a hundred models alive"] = seconds_of(score_with_new_models, None)
+    digits = cached(to_dataframe(spark, *load_digits()[0]))
+    classifier = CNNEnsembleClassifier(numClasses=10, inputShape=[8, 8, 1], numMembers=6, epochs=1, verbose=0)
+    maps = [{classifier.learningRate: 1e-3 * (i + 1)} for i in range(8)]
+    task("fit of 8 param maps, 6 members each", lambda _: classifier.fit(digits, maps), None)
+    return found
+
+
+def small_partitions(folder):
+    """The seconds of scoring in small partitions and in one, each less those of an identity, on one core."""
+    from spark_cnn_ensemble import CNNEnsembleClassificationModel
+
+    spark = session("local[1]")
+    model = CNNEnsembleClassificationModel.load(f"{folder}/10")
+    found = {}
+    for partitions in (SMALL, 1):
+        rows = test_rows(spark, partitions)
+
+        def vote(frame):
+            return model.transform(frame).select("prediction")
+
+        def identity(frame):
+            return frame.select("features").mapInArrow(lambda batches: batches, "features array<float>")
+
+        times = []
+        for form in (vote, identity):
+            compute(form(rows.limit(256)))
+            times.append(seconds_of(compute, form(rows)))
+        found[partitions] = times[0] - times[1]
+    return found[SMALL], found[1]
+
+
+def apart(name, folder):
+    """A measurement in a process of its own."""
+    return {"models": make_models, "measure": measure, "small": small_partitions}[name](folder)
+
+
+def run_version(path, *arguments):
+    """Run a part of this script with the package at `path`."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = str(path)
+    try:
+        return run_apart(__file__, *arguments)
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
+
+
+def main():
+    """Pairs of processes, then small partitions."""
+    repository = Path(__file__).resolve().parent.parent
+    archive = subprocess.run(["git", "archive", COMMIT], cwd=repository, check=True, stdout=subprocess.PIPE).stdout
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(f"{folder}/before", filter="data")
+        run_version(f"{folder}/before", "models", folder)
+        paths = {"before": f"{folder}/before", "now": repository}
+        found = {version: [] for version in paths}
+        for turn in range(RUNS):
+            for version, path in paths.items():
+                found[version].append(run_version(path, "measure", folder))
+                print(turn, version, {name: round(value, 2) for name, value in found[version][-1].items()}, flush=True)
+        small = [run_version(repository, "small", folder) for _ in range(RUNS)]
+    rows, gains = [], {}
+    for name in found["now"][0]:
+        now = [each[name] for each in found["now"]]
+        before = [each.get(name, each["transform"]) for each in found["before"]]
+        gains[name] = ratios(before, now)
+        rows.append((name, spread(before, ".2f"), spread(now, ".2f"), spread(gains[name], ".2f")))
+    shares = [many / one for many, one in small]
+    gain, halved = (statistics.median(gains[name]) for name in ("transform", "transform in bfloat16"))
+    record(
+        __file__,
+        __doc__,
+        f"transform {gain:.2f} times as fast as version 0.1.0, in bfloat16 {halved:.2f} times",
+        table(("task", "version 0.1.0", "now", "before : now"), rows),
+        f"Scoring {SMALL} partitions of 32 rows takes {spread(shares, '.2f')} times as long as one partition of the "
+        f"same rows, which takes {spread([one for _, one in small])} s on one core.",
+    )
+
+
+if __name__ == "__main__":
+    start(__doc__, main, apart)

@@ -26,11 +26,16 @@ def start(doc, main=None, apart=None):
         print(json.dumps(apart(*map(json.loads, arguments))))
 
 
-def run_apart(script, *arguments, python=sys.executable):
-    """Run a script in a process of its own; the result of its function `apart`. Arguments and result travel as JSON."""
+def run_apart(script, *arguments, python=sys.executable, checkout=None):
+    """Run a script in a process of its own; the result of its function `apart`. Arguments and result travel as JSON.
+
+    With `checkout`, a folder, the process and its workers import the package from there.
+    """
     environment = {**os.environ, "PYSPARK_PYTHON": str(python), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [str(python), str(script), "--apart", *map(json.dumps, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    if checkout:
+        environment["PYTHONPATH"] = str(checkout)
+    command = [str(python), os.path.abspath(script), "--apart", *map(json.dumps, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=checkout, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -9,6 +9,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+from _timing import seconds_of
+
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _BEGUN = time.monotonic()
 
@@ -66,7 +69,7 @@ def anchor(title):
 
 
 def machine():
-    """Date, processor, cores, memory and versions."""
+    """Date, processor, cores, how fast they multiply matrices, memory and versions."""
     info = Path("/proc/cpuinfo").read_text()
     model = re.search("model name\\s*: (.*)", info)
     memory = int(re.search("MemTotal:\\s*(\\d+)", Path("/proc/meminfo").read_text()).group(1)) >> 20
@@ -75,6 +78,13 @@ def machine():
     bfloat16 = "with" if "avx512_bf16" in info else "without"
     processor = model.group(1) if model else platform.machine()
     return (
-        f"{datetime.date.today()}, {processor} ({bfloat16} AVX512-BF16), {os.cpu_count()} cores, {memory} GiB; "
+        f"{datetime.date.today()}, {processor} ({bfloat16} AVX512-BF16), {os.cpu_count()} cores ({product():.0f} "
+        f"GFLOP/s together), {memory} GiB; "
         f"Python {platform.python_version()}, {versions}."
     )
+
+
+def product(side=4096):
+    """GFLOP/s of numpy's float32 product of two matrices on all cores, the best of five; hosts of one name differ."""
+    one = np.ones((side, side), np.float32)
+    return 2 * side**3 / min(seconds_of(np.dot, one, one) for _ in range(5)) / 1e9

@@ -23,6 +23,7 @@ ALLOWED = {
     "worker.refusal": set(),
     "worker.runtime": {"worker.refusal"},
     "worker.augmentation": set(),
+    "worker.connection": set(),
     "worker.live_report": set(),
     "worker": set(),
     "worker.optimizers": set(),
@@ -117,7 +118,7 @@ ALLOWED = {
     "engine.live_reports": {"worker.live_report"},
     "engine.placement": set(),
     "engine.arrow_frames": {"engine.placement"},
-    "engine.worker_code": {"__init__"},
+    "engine.worker_code": {"__init__", "worker.connection"},
     "engine.interface": {
         "engine.failures",
         "engine.live_reports",

@@ -61,6 +61,9 @@ def _opener() -> Callable[..., Any]:
                 f"Spark's Python workers have version {there} of spark_cnn_ensemble, and the driver has {version}, so "
                 f"that members could differ; {remedy}"
             )
+        from spark_cnn_ensemble.worker.connection import exchange_at_once
+
+        exchange_at_once()
         return pickle.loads(data)
 
     return open_function

@@ -39,6 +39,11 @@ def spark():
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
+        # Java compiled for a query, and the line of Python that made a column, cost more than these short jobs gain. The
+        # sessions of processes, clusters and servers have both.
+        .config("spark.sql.codegen.wholeStage", "false")
+        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
+        .config("spark.python.sql.dataFrameDebugging.enabled", "false")
         .config("spark.python.daemon.module", "support.daemon")
         .config("spark.executorEnv.PYTHONPATH", os.path.dirname(__file__))
         .config("spark.driver.bindAddress", "127.0.0.1")

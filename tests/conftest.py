@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pyspark
 import pytest
-from support.java_options import java_options
+from support.short_jobs import SHORT_JOBS, java_options
 
 os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 # For Spark here and in every process that is started from here.
@@ -33,23 +33,20 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def spark():
-    session = (
+    builder = (
         SparkSession.builder.master("local[2]")
         .appName("tests")
         .config("spark.ui.enabled", "false")
         .config("spark.ui.showConsoleProgress", "false")
         .config("spark.sql.shuffle.partitions", "4")
-        # Java compiled for a query, and the line of Python that made a column, cost more than these short jobs gain. The
-        # sessions of processes, clusters and servers have both.
-        .config("spark.sql.codegen.wholeStage", "false")
-        .config("spark.sql.codegen.factoryMode", "NO_CODEGEN")
-        .config("spark.python.sql.dataFrameDebugging.enabled", "false")
         .config("spark.python.daemon.module", "support.daemon")
         .config("spark.executorEnv.PYTHONPATH", os.path.dirname(__file__))
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")
-        .getOrCreate()
     )
+    for name, value in SHORT_JOBS.items():
+        builder.config(name, value)
+    session = builder.getOrCreate()
     session.sparkContext.setLogLevel("OFF")  # hundreds of refusals are tested; their traces would bury the rest
     yield session
     session.stop()

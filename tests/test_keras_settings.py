@@ -248,8 +248,24 @@ def results():
 """
 
 
-@pytest.mark.spark
-def test_a_worker_that_ran_functions_of_the_user_trains_and_scores_alike():
+OTHER_BACKEND = """
+def other_backend():
+    import keras
+    from keras.src.backend import config
+    config._BACKEND = "jax"
+    return keras.config.backend()
+
+print(in_worker(other_backend))
+try:
+    print(len(small(numMembers=2).fit(rows).members))
+except ValueError as error:
+    print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def in_one_worker():
+    """What a worker prints that runs functions of the user's, trains and scores between them, and gets another backend."""
     code = f"""{REUSED}
 def spoil():
     import os
@@ -279,33 +295,24 @@ print(in_worker(state) == before)
 pid = in_worker(spoil)
 print(results() == plain)
 print(in_worker(look) == str(["float16", "channels_first", "mixed_float16", int(pid)]))
-"""
-    assert output_of(start_python(code, "true")) == ["True", "True", "True"]
+{OTHER_BACKEND}"""
+    return output_of(start_python(code, "true"))
 
 
 @pytest.mark.spark
-@pytest.mark.parametrize("reuse", ["true", "false"])
-def test_a_worker_with_another_backend_is_refused_with_a_remedy_that_works(reuse):
-    code = f"""{REUSED}
-def other_backend():
-    import keras
-    from keras.src.backend import config
-    config._BACKEND = "jax"
-    return keras.config.backend()
+def test_a_worker_that_ran_functions_of_the_user_trains_and_scores_alike(in_one_worker):
+    assert in_one_worker[:3] == ["True", "True", "True"]
 
-print(in_worker(other_backend))
-try:
-    print(len(small(numMembers=2).fit(rows).members))
-except ValueError as error:
-    print(error)
-"""
-    backend, answer = output_of(start_python(code, reuse))
-    assert backend == "jax"
-    if reuse == "false":
-        assert answer == "2"
-    else:
-        assert answer == (
-            "Keras runs on the backend 'jax' in this process, but the members are networks of TensorFlow; a function "
-            "that this worker ran before has imported it so: set KERAS_BACKEND=tensorflow there, or "
-            "spark.python.worker.reuse=false."
-        )
+
+@pytest.mark.spark
+def test_a_worker_with_another_backend_is_refused(in_one_worker):
+    assert in_one_worker[3:] == [
+        "jax",
+        "Keras runs on the backend 'jax' in this process, but the members are networks of TensorFlow; a function that this "
+        "worker ran before has imported it so: set KERAS_BACKEND=tensorflow there, or spark.python.worker.reuse=false.",
+    ]
+
+
+@pytest.mark.spark
+def test_the_remedy_for_a_worker_with_another_backend_works():
+    assert output_of(start_python(f"{REUSED}{OTHER_BACKEND}", "false")) == ["jax", "2"]

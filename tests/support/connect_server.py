@@ -11,6 +11,7 @@ from pathlib import Path
 import pyspark
 
 from support.processes import LIGHT
+from support.short_jobs import SHORT_JOBS
 
 SPARK_HOME = Path(pyspark.__file__).parent
 TESTS = Path(__file__).parent.parent
@@ -50,8 +51,10 @@ def connect_server(log, master="local[2]", python=sys.executable, **settings):
         The URL for clients.
     """
     port = settings.get("spark.connect.grpc.binding.port") or free_port()
-    if python == sys.executable and master.startswith("local"):
-        settings.setdefault("spark.python.daemon.module", "support.daemon")
+    if master.startswith("local"):
+        settings = {**SHORT_JOBS, **settings}
+        if python == sys.executable:
+            settings.setdefault("spark.python.daemon.module", "support.daemon")
     settings = {
         "spark.connect.grpc.binding.address": "127.0.0.1",
         "spark.connect.grpc.binding.port": port,

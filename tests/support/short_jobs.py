@@ -1,7 +1,15 @@
-"""Options of Java for sessions, servers and executors whose jobs are as short as those of tests."""
+"""Options of Java and Spark for sessions, servers and executors whose jobs are as short as those of tests."""
 
 import os
 import sys
+
+# Java that is compiled for a query, and the line of Python that made a column, cost more than short jobs gain by them.
+# The sessions of clusters, of the command line and of other processes have both.
+SHORT_JOBS = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
+}
 
 
 def java_options():

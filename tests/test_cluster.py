@@ -177,9 +177,10 @@ def test_an_executor_that_is_killed_before_the_driver_has(train, cluster, remote
     if lost is None:
         assert not answer["warnings"]
         return
-    (warning,) = answer["warnings"]
-    members, _, why = warning.removeprefix("Members [").partition("] were trained again, ")
-    assert why.startswith(f"because the executors that kept {lost}; ")
+    # The votes may also find the rows of a second copy of a task.
+    (warning,) = [each for each in answer["warnings"] if lost in each]
+    members, _, why = warning.removeprefix("Members [").partition("] were trained more than once, ")
+    assert why.startswith(f"because the executors that kept {lost}, or because Spark ran second copies of their tasks")
     numbers = [int(member) for member in members.split(", ")]
     assert set(numbers) <= {0, 1, 2, 3}
     if step == "collect_parts":

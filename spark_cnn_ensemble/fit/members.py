@@ -147,7 +147,8 @@ def _collect(
     """Add the reports and weights of trained members, by plan.
 
     The first job trains. If an executor that keeps members is lost before the driver has their weights, Spark trains
-    them again; so each report is taken from the rows that bring the weights.
+    them again, and the rows of a second copy of a task may be kept beside those of the first; so each report is taken
+    from the rows that bring the weights.
     """
     reported = trained.where(F.col("part") == 0).select("plan", "member", "report").collect()
     if not reported:  # Spark 3.5 starts no task where there are no rows at all
@@ -167,11 +168,12 @@ def _collect(
 
 
 def warn_of_trainings(again: Collection[int], lost: str) -> None:
-    """Say which members Spark trained `again`, as executors had what was `lost`."""
+    """Say which members Spark trained `again`, as executors had what was `lost` or a second copy was faster."""
     if again:
         warnings.warn(
-            f"Members {sorted(again)} were trained again, because the executors that kept {lost}; with checkpointDir, "
-            "finished members are kept on its filesystem.",
+            f"Members {sorted(again)} were trained more than once, because the executors that kept {lost}, or because "
+            "Spark ran second copies of their tasks (spark.speculation); with checkpointDir, finished members are kept "
+            "on its filesystem.",
             stacklevel=3,
         )
 

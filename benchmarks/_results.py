@@ -75,10 +75,11 @@ def machine():
     memory = int(re.search("MemTotal:\\s*(\\d+)", Path("/proc/meminfo").read_text()).group(1)) >> 20
     names = ("pyspark", "tensorflow", "keras", "numpy", "pyarrow")
     versions = ", ".join(f"{name} {version(name)}" for name in names)
-    bfloat16 = "with" if "avx512_bf16" in info else "without"
+    bfloat16 = ("with" if "avx512_bf16" in info else "without") + " AVX512-BF16"
+    bfloat16 += " and AMX" if "amx_bf16" in info else ""
     processor = model.group(1) if model else platform.machine()
     return (
-        f"{datetime.date.today()}, {processor} ({bfloat16} AVX512-BF16), {os.cpu_count()} cores ({product():.0f} "
+        f"{datetime.date.today()}, {processor} ({bfloat16}), {os.cpu_count()} cores ({product():.0f} "
         f"GFLOP/s together), {memory} GiB; "
         f"Python {platform.python_version()}, {versions}."
     )

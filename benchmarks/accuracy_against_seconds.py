@@ -1,6 +1,7 @@
 """Accuracy against seconds.
 
-Claim: In 10 s, an ensemble votes more accurately than any other tool on Spark did in any of these runs.
+Claim: An ensemble votes more accurately than any other tool on Spark did in any of these runs, in at most half of the
+seconds that the most accurate of those took.
 
 All train on MNIST's 60,000 rows with both cores. Seconds are those of the whole `fit`, in a session that has trained
 before; accuracy is on the 10,000 test rows. The ensembles train on images shifted by up to 2 pixels, in batches of 50,
@@ -10,7 +11,7 @@ one process; both have trained on 5,000 rows before. The other tools run in proc
 docs/accuracy.png shows the table.
 
 Needs: network access, to install elephas into an environment of its own in .peers/ (gigabytes); matplotlib.
-Takes: over 15 minutes (sum of the runs), plus the installation.
+Takes: 15 to 25 minutes, plus the installation.
 """
 
 import tempfile
@@ -134,9 +135,10 @@ def main():
     ours = by_ensembles(cached(to_dataframe(spark, *train)), to_dataframe(spark, *test).cache())
     found = {**ours, **others}
     plot(found, PICTURE)
-    fast = [point for points in ours.values() for point in points if round(point[1]) <= 10]
     on_spark = [point for tool, points in others.items() for point in points if tool != "Keras"]
-    best, other = (max(points, key=lambda point: point[2], default=("", 0, 0)) for points in (fast, on_spark))
+    other = max(on_spark, key=lambda point: point[2])
+    ensembles = [point for points in ours.values() for point in points if not point[0].startswith("1 member,")]
+    quickest = min((point for point in ensembles if point[2] > other[2]), key=lambda point: point[1])
     rows = [
         (name, setting, f"{seconds:.0f}", f"{accuracy:.2%}")
         for name, points in found.items()
@@ -145,7 +147,8 @@ def main():
     record(
         __file__,
         __doc__,
-        f"{best[2]:.2%} in {best[1]:.0f} s; best other tool on Spark {other[2]:.2%} in {other[1]:.0f} s",
+        f"{quickest[2]:.2%} in {quickest[1]:.0f} s ({quickest[0]}); best other tool on Spark {other[2]:.2%} in "
+        f"{other[1]:.0f} s",
         table(("tool", "setting", "fit, s", "accuracy"), rows),
     )
 

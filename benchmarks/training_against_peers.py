@@ -11,7 +11,7 @@ its whole `fit`. No start is measured: each trains on 5,000 rows first, in the s
 warm-up; images per second, median (minimum to maximum).
 
 Needs: network access, to install PyTorch and elephas into environments of their own in .peers/ (gigabytes).
-Takes: over 9 minutes (sum of the runs), plus the installation.
+Takes: 9 to 23 minutes, plus the installation.
 """
 
 import functools

@@ -112,7 +112,7 @@ def coloured(network):
 def member(request, network, coloured):
     """The weights of a member, and how it trained."""
     check_network(network, request.param)
-    plan = training_plan(network, epochs=8, batch_size=16, learning_rate=1e-2, precision=request.param)
+    plan = training_plan(network, epochs=16, batch_size=16, learning_rate=1e-2, precision=request.param)
     return request.param, *Trainer(plan.program).train(bag_of(coloured), plan)
 
 

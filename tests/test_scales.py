@@ -25,7 +25,7 @@ def accuracy(model, rows):
     return model.transform(rows).where("prediction = label").count() / rows.count()
 
 
-LEARNED = {"bagging": "bootstrap", "epochs": 8, "learningRate": 1e-2, "oobSampleSize": 200}
+LEARNED = {"bagging": "bootstrap", "epochs": 16, "learningRate": 1e-2, "oobSampleSize": 200}
 
 
 @pytest.mark.parametrize("factor", [1e-30, 1e-7, 1e30])

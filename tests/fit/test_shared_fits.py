@@ -155,7 +155,7 @@ def test_maps_that_share_a_checkpoint_are_refused_before_any_is_fitted(spark, tr
 
 def test_cross_validation_in_threads(train):
     classifier = small(**BAGS)
-    grid = ParamGridBuilder().addGrid(classifier.learningRate, [1e-3, 1e-2]).addGrid(classifier.epochs, [1, 3]).build()
+    grid = ParamGridBuilder().addGrid(classifier.learningRate, [1e-3, 1e-2]).addGrid(classifier.epochs, [1, 8]).build()
     search = CrossValidator(
         estimator=classifier,
         estimatorParamMaps=grid,
@@ -167,4 +167,4 @@ def test_cross_validation_in_threads(train):
     best = search.fit(train)
     assert len(best.avgMetrics) == 4
     assert max(best.avgMetrics) == best.avgMetrics[3] > 0.5
-    assert best.bestModel.getEpochs() == 3 and best.bestModel.summary.totalIterations == 3
+    assert best.bestModel.getEpochs() == 8 and best.bestModel.summary.totalIterations == 8

@@ -48,7 +48,7 @@ def train_and_score(digits):
         def scaled(images):
             return (images.astype(np.float64) * factor + offset).astype(np.float32)
 
-        plan = training_plan(epochs=5, learning_rate=1e-2, precision=precision)
+        plan = training_plan(epochs=8, learning_rate=1e-2, precision=precision)
         bag = bag_of(examples(scaled(x)[..., None], y))
         weights, _ = trainer_of(plan.program).train(bag, plan)
         network = replace(SMALL, scaled=exceeds_float32(*channel_moments(bag.training)))
@@ -63,7 +63,7 @@ def train_and_score(digits):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", SCALES)
 def test_features_of_any_scale_train_alike(train_and_score, case, precision):
-    # 0.933 at scale 1.
+    # 0.961 at scale 1.
     assert train_and_score(*SCALES[case], precision) > 0.92
 
 

@@ -9,7 +9,7 @@ test rows, twice over, are cached by Spark in 2 partitions. In turn, 5 runs afte
 maximum).
 
 Needs: the library alone.
-Takes: over 6 minutes (sum of the runs), plus the fit.
+Takes: 13 minutes.
 """
 
 import functools

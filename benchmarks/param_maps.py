@@ -7,7 +7,7 @@ task slots.
 median (minimum to maximum).
 
 Needs: 0.4 GB of disk in the temporary folder, for the text.
-Takes: over 3 minutes (sum of the runs).
+Takes: 7 minutes.
 """
 
 import statistics

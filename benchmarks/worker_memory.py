@@ -8,7 +8,7 @@ fit in a session of its own. The ratio comes from 5 pairs of fits on 0.1 GB in o
 4096, in turn.
 
 Needs: 10 GB of memory, and 8 GB of disk in Spark's local directories for the shuffle and the bag.
-Takes: over 6 minutes (sum of the fits in the table), plus the pairs.
+Takes: 10 minutes.
 """
 
 import functools

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JError
@@ -69,6 +71,12 @@ class HadoopFiles(Files):
                 stream.write(bytearray(f"{line}\n".encode()))
             finally:
                 stream.close()
+            found = filesystem.resolvePath(source).toUri()
+            if found.getScheme() == "file":
+                with suppress(OSError):  # the disk has no hard links
+                    added = _link(Path(found.getPath()), name)
+                    filesystem.delete(source, False)
+                    return added
             # The look is for filesystems whose rename replaces a file.
             if not self.exists(path) and filesystem.rename(source, self._path(path)[1]):
                 return True
@@ -108,3 +116,17 @@ class HadoopFiles(Files):
             # Some filesystems would move the folder into one that is there.
             if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
                 raise OSError(f"Could not rename {source} to {target}.")
+
+
+def _link(source: Path, name: str) -> bool:
+    """Give a file of a local disk, and its checksum, another name; returns False if a file has it.
+
+    Hadoop's rename would replace that file, and of two at once leave the one with the checksum of the other.
+    """
+    try:
+        os.link(source, source.with_name(name))
+    except FileExistsError:
+        return False
+    with suppress(OSError):  # a file can be read without a checksum
+        os.link(source.with_name(f".{source.name}.crc"), source.with_name(f".{name}.crc"))
+    return True

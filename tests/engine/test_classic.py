@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pandas as pd
 import pytest
@@ -74,6 +75,21 @@ def test_a_file_of_one_line_is_added_once_and_read(files, folder, tmp_path):
     assert line.path.endswith("/inner/text.json")
     assert abs(line.modified - time.time()) < 60
     assert [file.name for file in (tmp_path / "inner").iterdir() if not file.name.startswith(".")] == ["text.json"]
+
+
+def test_of_files_that_are_added_at_once_one_stays(files, folder):
+    adders = 4
+    with ThreadPoolExecutor(adders) as pool:
+        for at in range(50):
+            start = threading.Barrier(adders, timeout=60)
+
+            def add(line, inner=f"{folder}/{at}", start=start):
+                start.wait()
+                return files.add(inner, "text", line)
+
+            added = list(pool.map(add, [str(line) * 99 for line in range(adders)]))
+            assert sum(added) == 1
+            assert [line.text for line in files.lines(f"{folder}/{at}")] == [str(added.index(True)) * 99]
 
 
 def test_a_file_that_does_not_match_its_checksum_is_not_read(files, folder, tmp_path):

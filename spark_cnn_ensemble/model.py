@@ -41,6 +41,8 @@ from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.scoring import vote_batches, vote_once
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
+_TASKS_PER_SLOT = 16  # at most, in `evaluate`: a task of few rows takes longer to start than to score
+
 
 class CNNEnsembleClassificationModel(
     ProbabilisticClassificationModel, _CNNEnsembleParams, HasScoring, MLReadable, MLWritable
@@ -365,15 +367,15 @@ class CNNEnsembleClassificationModel(
             label = refusing(label.cast("int"), fault, features.name)
         else:
             cells, label = F.when(fault.isNull(), cells), F.when(fault.isNull(), label.cast("int")).otherwise(0)
+        engine = engine_of(dataset.sparkSession)
         count = functools.partial(
             count_votes, plan=plan, weights_of=self._ensemble.shared_weights.of(dataset.sparkSession)
         )
         with refusing_in_python():
-            counts = (
-                dataset.select(cells.alias("features"), features.name.alias("name"), label.alias("label"))
-                .mapInPandas(engine_of(dataset.sparkSession).for_workers(count), COUNTS_SCHEMA)
-                .collect()
-            )
+            rows = dataset.select(cells.alias("features"), features.name.alias("name"), label.alias("label"))
+            if engine.is_local:  # elsewhere, slots may come that have no task then
+                rows = rows.coalesce(_TASKS_PER_SLOT * engine.slots)
+            counts = rows.mapInPandas(engine.for_workers(count), COUNTS_SCHEMA).collect()
         if not any(sum(row["confusion"]) for row in counts):
             raise ValueError(
                 "The DataFrame has no rows that can be scored; check its features and labels (handleInvalid leaves "

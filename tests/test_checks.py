@@ -32,7 +32,7 @@ from support.instances import assert_same, param_values, round_trip
 from support.members import digests, weights_of
 from support.param_values import OUT_OF_RANGE
 from support.processes import output_of, start_python
-from support.refusals import jobs_started
+from support.refusals import tasks_per_stage
 from support.scored import OUTPUTS, votes_by_id
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
@@ -66,14 +66,6 @@ def one_member(few):
 def one_member_by_id(few):
     """The same with bags drawn by id."""
     return digests(small(numMembers=1, idCol="id").fit(few))
-
-
-def tasks_per_stage(spark, action):
-    """The number of tasks of each stage of the jobs that `action` starts."""
-    with jobs_started(spark) as jobs:
-        action()
-    tracker = spark.sparkContext.statusTracker()
-    return [tracker.getStageInfo(stage).numTasks for job in jobs for stage in tracker.getJobInfo(job).stageIds]
 
 
 def without_num_classes(**params):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from support.member_votes import member_votes, out_of_bag_of
+from support.refusals import tasks_per_stage
 from support.results import count_votes, no_votes
 
 from spark_cnn_ensemble import CNNEnsembleEvaluation
@@ -73,6 +74,13 @@ def test_rows_whose_prediction_has_no_vote_count_in_agreement_and_coverage(model
     last = evaluation.coverage.iloc[-1]
     assert last[["minimumShare", "coverage"]].tolist() == [0, 1]
     assert last["accuracy"] == pytest.approx(evaluation.accuracy)
+
+
+def test_small_partitions_of_a_local_session_share_tasks(spark, model, test):
+    evaluations = []
+    tasks = tasks_per_stage(spark, lambda: evaluations.append(model.evaluate(test.repartition(90))))
+    assert max(tasks) == 32
+    assert repr(evaluations[0]) == repr(model.evaluate(test))
 
 
 def test_votes_of_no_rows_have_an_empty_coverage():

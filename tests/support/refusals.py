@@ -50,6 +50,14 @@ def jobs_started(spark):
         context.setLocalProperty("spark.jobGroup.id", None)
 
 
+def tasks_per_stage(spark, action):
+    """The number of tasks of each stage of the jobs that `action` starts."""
+    with jobs_started(spark) as jobs:
+        action()
+    tracker = spark.sparkContext.statusTracker()
+    return [tracker.getStageInfo(stage).numTasks for job in jobs for stage in tracker.getJobInfo(job).stageIds]
+
+
 def refused_before_any_job(spark, call, *args, kind=ValueError):
     """The sentence with which `call` is refused, after a check that it started no job."""
     with jobs_started(spark) as ids:

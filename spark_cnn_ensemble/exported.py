@@ -70,6 +70,7 @@ def export_ensemble(
     unfinished = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
         writers[kind](unfinished, ensemble, soft, None if thresholds is None else np.array(thresholds))
+        _check_target(target, kind, overwrite)  # something may have come since the first look
         _move(unfinished, target)
     finally:
         _remove(unfinished)

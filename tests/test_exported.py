@@ -12,7 +12,7 @@ from support.refusals import refused
 from support.scored import assert_votes_close, scored_arrays
 
 import spark_cnn_ensemble
-from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, exported
 
 # Each prints the metadata of one export; the outputs of all go to files.
 RUN = {
@@ -138,10 +138,25 @@ def test_a_folder_that_is_no_export_is_never_replaced(model, kind, what, tmp_pat
 
 @pytest.mark.parametrize("kind", RUN)
 def test_an_export_that_fails_leaves_nothing(model, kind, tmp_path, monkeypatch):
-    monkeypatch.setattr("spark_cnn_ensemble.exported._metadata", lambda *values: 1 / 0)
+    monkeypatch.setattr(exported, "_metadata", lambda *values: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         model.export(tmp_path / "export", kind)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_what_comes_to_the_path_during_an_export_stays(model, kind, tmp_path, monkeypatch):
+    path, metadata = tmp_path / "export", exported._metadata
+
+    def metadata_late(*values):
+        path.write_text("thesis")
+        return metadata(*values)
+
+    monkeypatch.setattr(exported, "_metadata", metadata_late)
+    text = refused(model.export, path, kind, kind=FileExistsError)
+    assert text == f"Path {path} exists already; choose another, or export with overwrite=True."
+    assert path.read_text() == "thesis"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_format_is_refused(model, tmp_path):

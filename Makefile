@@ -53,7 +53,7 @@ dist: $(VENV)/.installed ## build sdist and wheel, and run README's lines from t
 	@$(with_java) scripts/check-dist dist/*.whl
 
 # Benchmarks that take minutes and little disk.
-BENCHMARKS = text_reading training_against_bare_loop scoring_speed early_decision param_maps scaling large_members
+BENCHMARKS = text_reading training_against_bare_loop scoring_speed small_partitions early_decision param_maps scaling large_members
 
 bench: $(VENV)/.installed ## run the benchmarks that take minutes; results go to benchmarks/RESULTS.md
 	@$(with_java) for name in $(BENCHMARKS); do \

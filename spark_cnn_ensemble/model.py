@@ -41,7 +41,7 @@ from spark_cnn_ensemble.worker.refusal import refusing_in_python
 from spark_cnn_ensemble.worker.scoring import vote_batches, vote_once
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 
-_TASKS_PER_SLOT = 16  # at most, in `evaluate`: a task of few rows takes longer to start than to score
+_TASKS_PER_SLOT = 8  # at most, in `evaluate`: a task of few rows takes longer to start than to score
 
 
 class CNNEnsembleClassificationModel(

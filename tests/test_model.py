@@ -1,5 +1,7 @@
 """The model: its members as Keras networks, parts and unions of models, evaluation, and the columns that it adds."""
 
+import re
+
 import numpy as np
 import pytest
 from pyspark.ml.linalg import Vectors
@@ -259,6 +261,21 @@ def test_a_view_is_scored_once(spark, scored_file, capsys):
     plan = plan_of(spark.sql("SELECT id FROM scored_file WHERE prediction = 3 AND id > 5"), capsys)
     assert plan.count("+- ArrowEvalPython") == 1
     assert "GreaterThan(id,5)" in plan
+
+
+def test_a_stream_is_scored_once(spark, model, test, tmp_path, capsys):
+    test.write.parquet(str(tmp_path / "rows"))
+    stream = spark.readStream.schema(test.schema).parquet(str(tmp_path / "rows"))
+    found = model.transform(stream).where("id < 50").where("prediction = label").select("id", "prediction")
+    query = found.writeStream.format("memory").queryName("scored_stream").trigger(availableNow=True).start()
+    query.awaitTermination()
+    capsys.readouterr()
+    query.explain()
+    plan = capsys.readouterr().out
+    assert plan.count("+- ArrowEvalPython") == 1
+    assert re.search(r"Filter .*\(id#\d+L < 50\)", plan.split("ArrowEvalPython")[1])  # below the vote
+    expected = model.transform(test).where("id < 50 AND prediction = label").select("id", "prediction")
+    assert sorted(spark.table("scored_stream").collect()) == sorted(expected.collect())
 
 
 @pytest.mark.parametrize("invalid", ["error", "skip", "keep"])

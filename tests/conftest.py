@@ -14,6 +14,7 @@ os.environ.setdefault("SPARK_SUBMIT_OPTS", java_options())
 
 from pyspark.sql import SparkSession
 from support.classifiers import small
+from support.java_names import look_up_once
 
 from spark_cnn_ensemble.datasets import load_digits, load_mnist, to_dataframe
 
@@ -33,6 +34,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def spark():
+    look_up_once()
     builder = (
         SparkSession.builder.master("local[2]")
         .appName("tests")

@@ -991,7 +991,7 @@ def test_25_the_first_saved_model_votes_as_it_did_in_a_process_without_tensorflo
     """
     expected = json.loads((DATA / "model-v1-votes.json").read_text())
     assert len(expected) == 50
-    printed = output_of(start_python(code, MODEL_V1))
+    printed = output_of(start_python(code, MODEL_V1, path=""))
     assert json.loads(printed[-1]) == {"votes": expected, "heavy": [], "rows": 1437}
 
 

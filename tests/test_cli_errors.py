@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from support.processes import start_python
+from support.processes import LIGHT, start_python
 
 from spark_cnn_ensemble.cli import main
 from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
@@ -192,7 +192,8 @@ def test_a_warning_is_one_line(places, tmp_path, capsys):
 def run(*arguments, **environment):
     """The command line in a process of its own: its exit code and all of its stderr, Java's and the workers' too."""
     command = [sys.executable, "-m", "spark_cnn_ensemble", *arguments]
-    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=240)
+    environment = {**os.environ, "PYTHONPATH": LIGHT, **environment}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
     return done.returncode, done.stderr
 
 

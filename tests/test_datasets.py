@@ -18,7 +18,7 @@ MNIST = Path(datasets.__file__).parent.parent / "data" / "mnist"
 
 def test_import_loads_neither_tensorflow_nor_sklearn():
     code = "import spark_cnn_ensemble.datasets, sys; print([m for m in ('tensorflow', 'sklearn') if m in sys.modules])"
-    assert output_of(start_python(code)) == ["[]"]
+    assert output_of(start_python(code, path="")) == ["[]"]
 
 
 def test_mnist(mnist):

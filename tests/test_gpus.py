@@ -104,7 +104,7 @@ def test_a_connect_server_trains_and_scores_with_a_gpu_per_task_in_workers_that_
         print([member.retries for member in model.members])
         print(model.transform(rows.repartition(2)).where("prediction IS NOT NULL").count())
         """
-    members, retries, scored = output_of(start_python(code, server))
+    members, retries, scored = output_of(start_python(code, server, path=""))
     assert members == str(digests(small(**TWO).fit(train)))
     assert retries == "[0, 0]"
     assert int(scored) == train.count()

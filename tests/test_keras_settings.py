@@ -17,7 +17,6 @@ import numpy as np
 def uses():
     '''Each way to build, train and run networks in this process: text that is equal where the results are, bit for bit.'''
     from support.bags import SMALL, bag_of, examples, training_plan
-    from spark_cnn_ensemble.datasets import load_digits
     from spark_cnn_ensemble.ensemble import Ensemble
     from spark_cnn_ensemble.worker.network_check import check_network
     from spark_cnn_ensemble.worker.scoring import vote_once
@@ -26,7 +25,7 @@ def uses():
     from spark_cnn_ensemble.worker.pixels import PixelFormat
     from spark_cnn_ensemble.worker.weights import digest, pack_weights
     import dataclasses, uuid
-    (x, y), _ = load_digits()
+    x, y = np.random.default_rng(0).integers(0, 17, (120, 8, 8), np.uint8), np.tile(np.arange(10), 12)
     bag, cells = bag_of(examples(x[:100, :, :, None], y[:100])), x[100:120].reshape(-1, 64).astype(np.float32)
     found = []
     for precision, network in (("float32", ""), ("bfloat16", NETWORK)):
@@ -220,19 +219,19 @@ def test_workers_score_whatever_backend_the_driver_has(refusals_on_jax):
 # ---- a worker process that runs functions of the user's too
 
 REUSED = """
-import pandas as pd, random, sys
+import numpy as np, pandas as pd, random, sys
 from pyspark.sql import SparkSession
 from support.classifiers import small
 from support.members import digests
-from support.processes import LIGHT
-from spark_cnn_ensemble.datasets import load_digits, to_dataframe
+from support.short_jobs import SHORT_JOBS
+from spark_cnn_ensemble.datasets import to_dataframe
 
 builder = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false")
-builder.config("spark.sql.shuffle.partitions", "1").config("spark.executorEnv.PYTHONPATH", LIGHT)
+builder.config("spark.sql.shuffle.partitions", "1").config(map=SHORT_JOBS)
 spark = builder.config("spark.python.worker.reuse", sys.argv[1]).getOrCreate()
 spark.sparkContext.setLogLevel("OFF")
-(x, y), _ = load_digits()
-rows = to_dataframe(spark, x[:300], y[:300]).cache()
+images = np.random.default_rng(0).integers(0, 17, (300, 8, 8), np.uint8)
+rows = to_dataframe(spark, images, np.arange(300) % 10).cache()
 
 def in_worker(function):
     '''What a function of the user's returns in a worker process.'''

@@ -121,7 +121,7 @@ def test_a_missing_matplotlib_is_reported_with_the_extra_to_install(draw, result
 
 
 def test_importing_plots_and_report_does_not_load_matplotlib():
-    process = start_python("import sys, spark_cnn_ensemble.report; print('matplotlib' in sys.modules)")
+    process = start_python("import sys, spark_cnn_ensemble.report; print('matplotlib' in sys.modules)", path="")
     assert output_of(process) == ["False"]
 
 

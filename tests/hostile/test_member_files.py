@@ -90,8 +90,8 @@ def test_a_truncated_file_is_refused(copy, left):
 
 
 def test_repeated_parts_take_little_memory(spark, tmp_path):
-    # A dictionary of one value makes a hundred gigabytes of parts a small file.
-    rows = 25_000
+    # A dictionary of one value makes ten gigabytes of parts a small file.
+    rows = 2_500
     part = pa.array([bytes(4 << 20)], pa.binary())
     columns = [
         pa.array(np.zeros(rows, np.int32)),

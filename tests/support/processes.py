@@ -12,12 +12,14 @@ from pathlib import Path
 LIGHT = str(Path(__file__).parent / "light")  # a folder for PYTHONPATH; its modules say why
 
 
-def start_python(code, *arguments, before=()):
+def start_python(code, *arguments, before=(), path=LIGHT):
     """Start a Python process that runs `code` and can import the package and the tests' support.
 
-    `before` is a command that starts the command after it, such as `unshare`.
+    `before` is a command that starts the command after it, such as `unshare`; `path` is a folder whose modules it has
+    instead of those that are installed.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([p for p in sys.path if p]), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    folders = os.pathsep.join(folder for folder in (path, *sys.path) if folder)
+    environment = {**os.environ, "PYTHONPATH": folders, "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [*before, sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 

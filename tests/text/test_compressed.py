@@ -53,8 +53,8 @@ def test_a_header_and_a_byte_order_mark_are_left_out(tmp_path):
 
 
 def test_a_header_longer_than_a_read_is_left_out(tmp_path):
-    names = ",".join(f"p{i}" for i in range(40_000))
-    rows = np.arange(80_000).reshape(2, -1)
+    names = ",".join(f"{'pixel' * 12}{i}" for i in range(4_000))
+    rows = np.arange(8_000).reshape(2, -1)
     lines = "\n".join([names, *(",".join(map(str, row)) for row in rows.tolist())])
     write_packed(tmp_path, "a.csv.gz", lines.encode())
     assert np.array_equal(read_here(tmp_path, None, ",", header=True)[1], rows)

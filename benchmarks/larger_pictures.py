@@ -1,7 +1,7 @@
 """Larger pictures.
 
 Claim: Two members train on 2,000 pictures of 224x224 pixels with `maxMemoryInMB=64`, a quarter of their bags, to the
-same weights as without that limit and with less memory per worker.
+same accuracies as without that limit and with less memory per worker.
 
 Pictures are JPEG or PNG files in one folder per class, read with Spark's `binaryFile` and resized to each size by
 `resizeImages`. A fifth of them, chosen by a hash of the path, are held out. The network is `networks.depthwise` of the
@@ -10,7 +10,7 @@ of the size, and flips. Each fit runs in a session of its own. The peak is the m
 end of the fit. One run.
 
 Needs: the library, Pillow, and a folder of pictures.
-Takes: 8 minutes with 2,500 pictures and 3 epochs.
+Takes: 8 to 26 minutes with 2,500 pictures and 3 epochs.
 """
 
 import argparse

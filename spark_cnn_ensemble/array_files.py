@@ -129,8 +129,8 @@ def _header(path: Path) -> _Idx:
     need = prod(header.shape) * header.dtype.itemsize
     if not need or need > path.stat().st_size * (_MOST_EXPANDED if path.suffix == ".gz" else 1):
         raise ValueError(
-            f"{path} has the shape {header.shape} in its header, which is more than the file holds or none; copy it "
-            "again."
+            f"{path} has the shape {header.shape} in its header, which is empty or more than the file holds; "
+            "copy it again."
         )
     return header
 

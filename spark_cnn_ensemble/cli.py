@@ -60,7 +60,8 @@ examples:
   {program} evaluate --model model --input test.parquet --format parquet
   {program} score --model model --input new.parquet --format parquet --output scored
 
-On a cluster, run it with spark-submit; docs/guide/clusters.md has the commands for standalone, YARN and Kubernetes.
+On a cluster, run it with spark-submit: the user guide, page Clusters, has the commands for standalone, YARN and
+Kubernetes.
 """
 
 
@@ -136,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="compare one CNN with an ensemble on MNIST, in two to three minutes",
+        help="compare one CNN with an ensemble on MNIST, in about two minutes",
         description="Compare one CNN on one core with an ensemble on all cores, on MNIST.",
     )
     _add_session(demo)

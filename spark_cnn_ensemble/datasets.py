@@ -150,7 +150,7 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     ------
     ValueError
         The arrays differ in length or hold values that no numeric type of Spark holds, rows differ in shape, labels are
-        text or one-hot, or the indexes of two pandas objects differ; or the rows take more than 128 MB and the session
+        text or one-hot, or the indexes of two pandas objects differ; or the rows take more than 128 MiB and the session
         is one of Spark Connect.
 
     Warns
@@ -184,7 +184,7 @@ def to_dataframe(spark: SparkSession, x: ArrayLike, y: ArrayLike | None = None) 
     size, largest = pixels.size * element.bit_width // 8, engine_of(spark).largest_frame
     if size > largest:
         raise ValueError(
-            f"x takes {size >> 20:,} MB as rows, more than the {int(largest) >> 20} MB that are sent to a server of "
+            f"x takes {size >> 20:,} MiB as rows, more than the {int(largest) >> 20} MiB that are sent to a server of "
             "Spark Connect at once; write the rows to files that the server can read, such as Parquet, and read those."
         )
     step = max(1, min(4096, (16 << 20) // (pixels.shape[1] * element.bit_width // 8)))

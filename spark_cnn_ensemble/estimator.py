@@ -35,6 +35,7 @@ from spark_cnn_ensemble.params import HasDataShape, _CNNEnsembleParams, check_th
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
 from spark_cnn_ensemble.progress import FitProgress, note
 from spark_cnn_ensemble.rows.classes import (
+    Classes,
     count_classes,
     one_class_in_metadata,
     one_label,
@@ -44,7 +45,7 @@ from spark_cnn_ensemble.rows.draw import Draw, draw_of
 from spark_cnn_ensemble.rows.features import Features, features_of, source_of
 from spark_cnn_ensemble.rows.labels import labels_of
 from spark_cnn_ensemble.rows.shapes import infer_shape
-from spark_cnn_ensemble.rows.training_rows import Classes, TrainingColumns, bag_rows
+from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.network import Architecture
@@ -432,9 +433,10 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     def _check_sound(self, trained: Trained) -> None:
         fewest = value_or_none(self, "minMembers")
         if fewest is not None and len(trained.sound) < fewest:
+            why = next(iter(trained.failures.values()))
             raise ValueError(
-                f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, and 'minMembers' is {fewest}. "
-                f"{next(iter(trained.failures.values()))}"
+                f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, fewer than 'minMembers' "
+                f"({fewest}): {why[0].lower()}{why[1:]}"
             )
 
     def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:
@@ -652,7 +654,7 @@ def _warn_of_unseen_classes(summary: CNNEnsembleTrainingSummary, class_names: tu
         warnings.warn(
             f"Some members never saw a class that others saw, and hardly ever vote for it ({unseen}); set fewer "
             "members (numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and "
-            "subsamplingRate), or repeat the rows of rare classes as docs/guide/choosing.md shows.",
+            "subsamplingRate), or repeat the rows of rare classes (user guide, page Choosing).",
             stacklevel=2,
         )
 

@@ -106,7 +106,7 @@ class InitialModel:
             if not taken:
                 raise ValueError(
                     f"initialModel '{self.path}' has no layer that fits by name and shape; it has {_listed(layers)}, "
-                    f"the members' network has {_listed(wanted)}; set network to one with layers of the model."
+                    f"the members' network has {_listed(wanted)}; set 'network' to one with the layers of that model."
                 )
             arrays = {
                 int(place.flat[0]): array
@@ -195,7 +195,7 @@ def _fits(own: StoredLayer, other: StoredLayer) -> bool:
 
 def _why(own: StoredLayer, other: StoredLayer | None) -> str:
     if other is None:
-        return "it has none of this name"
+        return "it has no layer of this name"
     if _shapes(own) == _shapes(other):
         return f"it has numbers of type {next(array.dtype for array in other.arrays if array.dtype != np.float32)}"
     return f"it has {shapes_text(_shapes(other))}, not {shapes_text(_shapes(own))}"

@@ -146,7 +146,9 @@ class CNNEnsembleClassificationModel(
             The model has no summary; see `hasSummary`.
         """
         if self._summary is None:
-            raise RuntimeError(f"No training summary available for this {type(self).__name__}")
+            raise RuntimeError(
+                f"This {type(self).__name__} has no training summary; use the model that fit returned, or a saved copy."
+            )
         return self._summary
 
     def setVotingStrategy(self, value: str) -> CNNEnsembleClassificationModel:
@@ -201,7 +203,7 @@ class CNNEnsembleClassificationModel(
         struct = f"votes_{uuid.uuid4().hex}"
         cells = cells_to_score(features, plan.refuse_invalid)
         # Spark moves a filter on an output below a plain call, and so would vote twice, but not below a generator.
-        scored = dataset.select("*", F.explode(F.array(votes(cells, features.name))).alias(struct))
+        scored = dataset.select("*", F.explode(F.array(votes(cells, features.row))).alias(struct))
         if self.getHandleInvalid() == "skip":
             scored = scored.where(F.col(struct)["prediction"].isNotNull())
         columns = [self._output(F.col(struct)[kind], kind).alias(name, metadata=meta) for kind, name, meta in outputs]
@@ -364,7 +366,7 @@ class CNNEnsembleClassificationModel(
         fault, label = labels.fault(self.numClasses, "give labels of the model's classes"), labels.index
         cells = cells_to_score(features, plan.refuse_invalid)
         if plan.refuse_invalid:
-            label = refusing(label.cast("int"), fault, features.name)
+            label = refusing(label.cast("int"), fault, features.row)
         else:
             cells, label = F.when(fault.isNull(), cells), F.when(fault.isNull(), label.cast("int")).otherwise(0)
         engine = engine_of(dataset.sparkSession)
@@ -372,7 +374,7 @@ class CNNEnsembleClassificationModel(
             count_votes, plan=plan, weights_of=self._ensemble.shared_weights.of(dataset.sparkSession)
         )
         with refusing_in_python():
-            rows = dataset.select(cells.alias("features"), features.name.alias("name"), label.alias("label"))
+            rows = dataset.select(cells.alias("features"), features.row.alias("name"), label.alias("label"))
             if engine.is_local:  # elsewhere, slots may come that have no task then
                 rows = rows.coalesce(_TASKS_PER_SLOT * engine.slots)
             counts = rows.mapInPandas(engine.for_workers(count), COUNTS_SCHEMA).collect()

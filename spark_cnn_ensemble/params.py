@@ -60,7 +60,7 @@ class HasScoring(Params):
     scoringEngine: Declared[str] = Declared(
         "scoringEngine",
         "what runs the networks in transform and evaluate: 'tensorflow', or 'onnx' for onnxruntime (extra 'onnx'), "
-        "which is faster on CPUs and starts without TensorFlow; a few votes that are nearly ties differ.",
+        "which starts without TensorFlow and is faster on most small images; a few votes that are nearly ties differ.",
         TypeConverters.toString,
         default="tensorflow",
         allowed=one_of(("tensorflow", "onnx")),
@@ -178,7 +178,7 @@ class HasNetwork(Params):
     )
     kernelSize: Declared[int] = Declared(
         "kernelSize",
-        "built-in CNN: side of the convolutions, in pixels (>= 1).",
+        "built-in CNN: side of the convolution kernels, in pixels (>= 1).",
         TypeConverters.toInt,
         default=5,
         allowed=at_least(1),
@@ -322,7 +322,8 @@ class HasOptimization(Params):
     )
     precision: Declared[str] = Declared(
         "precision",
-        "arithmetic of training: 'float32', or 'bfloat16' (mixed precision: faster where the CPU has it).",
+        "arithmetic of training: 'float32', or 'bfloat16' (mixed precision: faster where the CPU has it, but not for "
+        "depthwise convolutions).",
         TypeConverters.toString,
         default="float32",
         allowed=one_of(("float32", "bfloat16")),

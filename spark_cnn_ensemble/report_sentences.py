@@ -1,6 +1,6 @@
 """The sentences of a report, which say in words what a fit and its votes show.
 
-Each is HTML. Tables and pictures are in `report`, which calls `story`.
+`story` is HTML, for `report`, which has the tables and pictures. The command line prints `voters` too.
 """
 
 from __future__ import annotations

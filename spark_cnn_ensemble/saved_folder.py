@@ -1,4 +1,4 @@
-"""A folder that holds one saved instance, and is overwritten without a rename.
+"""A folder that holds one saved instance, and is overwritten without a rename of it.
 
     path/
       metadata/               one text file per generation: Spark's JSON, and `generation` and `save`
@@ -6,7 +6,7 @@
 
 A save writes its members to a folder of its own, and then adds one file to `metadata/`. That file is the commit: a save
 that fails before it leaves the old generation as it was, and readers take the newest. What no generation names any more
-is deleted afterwards. This needs no rename, which object stores and Spark Connect do not have.
+is deleted afterwards. This needs no rename of a folder, which object stores and Spark Connect do not have.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ GIGANTIC = (1 << 31, 1 << 10, 1 << 10)
         ),
         pytest.param({"x_train": idx(X, GIGANTIC)}, r"is damaged|more than the file holds", id="gigantic"),
         pytest.param({"x_train": idx(X, (2**32 - 1,) * 4)}, "more than the file holds", id="overflow"),
-        pytest.param({"x_train": idx(X[:0])}, "more than the file holds or none", id="no rows"),
+        pytest.param({"x_train": idx(X[:0])}, "is empty or more than the file holds", id="no rows"),
         pytest.param({"x_train": b"\0\0\x08\x03\0"}, "is not an IDX file", id="cut header"),
         pytest.param({"x_train": b""}, "is not an IDX file", id="empty"),
         pytest.param({"x_train": b"\x89PNG" + idx(X)}, "is not an IDX file", id="another format"),

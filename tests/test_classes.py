@@ -34,7 +34,7 @@ def missed(one_of_class_1):
 
 REMEDY = (
     "; set fewer members (numMembers) or bags with more of the rows (bagging='subsample' or 'bootstrap' and "
-    "subsamplingRate), or repeat the rows of rare classes as docs/guide/choosing.md shows."
+    "subsamplingRate), or repeat the rows of rare classes (user guide, page Choosing)."
 )
 
 

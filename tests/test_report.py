@@ -240,6 +240,16 @@ def test_each_member_has_a_row_with_its_measures(page_of):
     assert len(rows) == 3
 
 
+def test_the_table_of_members_has_a_column_per_measure(page_of):
+    fit = summary(2, [3, 4], validation=True, out_of_bag=out_of_bag(2))
+    first = replace(fit.members[0], keptEpoch=1, retries=1, spilled=True)
+    other = replace(fit.members[1], classCounts=(100, 0))
+    fit = replace(fit, members=(first, other))
+    assert fit.unseenClasses
+    head, *_ = page_of(fit).member_cells
+    assert len(head) == 1 + len(fit.memberTable.columns)
+
+
 def test_each_class_has_a_row_with_its_recall_and_precision(page_of):
     votes = evaluation(4, classes=3)
     page = page_of(summary(4), evaluation=votes, class_names=["ant", "bee", "<cat>"])

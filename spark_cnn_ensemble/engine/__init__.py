@@ -1,6 +1,6 @@
 """What the library needs of a Spark session beyond DataFrames, behind one interface.
 
-`engine_of` chooses the implementation by the session's type; nothing else asks what kind of session it has. The JVM,
+`engine_of` chooses the implementation by the session; nothing else asks what kind of session it has. The JVM,
 the SparkContext, broadcasts, artifacts, accumulators, progress handlers, Hadoop's files and task slots are named in
 this folder alone.
 """

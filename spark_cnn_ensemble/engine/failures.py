@@ -198,7 +198,10 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
             r"NumberFormatException: For input string: \"(.*?)\"",
             lambda m: f"The input has '{shortened(m[1])}' where a number was expected; check the path and the format.",
         ),
-        (r"TABLE_OR_VIEW_NOT_FOUND\] The table or view `(.+?)`", lambda m: f"There is no table or view {m[1]}."),
+        (
+            r"TABLE_OR_VIEW_NOT_FOUND\] The table or view `(.+?)`",
+            lambda m: f"There is no table or view {m[1]}; check the name.",
+        ),
         # ---- Spark Connect
         (
             r"PACKAGE_NOT_INSTALLED\] (grpc\S*|googleapis\S*|zstandard|protobuf)",
@@ -253,7 +256,7 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         ),
         (
             r"Py4JNetworkError|Answer from Java side is empty|ConnectionRefusedError|ConnectionResetError|EOFError",
-            "Spark's JVM has ended; it may have been killed because memory ran out (spark.driver.memory).",
+            "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start Python again.",
         ),
         (
             r"JAVA_GATEWAY_EXITED",

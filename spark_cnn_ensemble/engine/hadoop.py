@@ -50,7 +50,7 @@ class HadoopFiles(Files):
             if folder is None:
                 return
             if not filesystem.getFileStatus(folder).isDirectory():
-                raise OSError(f"{folder.toUri().getPath()} is a file, so that nothing can be written below it.")
+                raise OSError(f"{folder.toUri().getPath()} is a file; choose a path that is not below it.")
             probe = self._jvm.org.apache.hadoop.fs.Path(folder, f".{uuid.uuid4().hex}")
             try:
                 filesystem.create(probe, False).close()
@@ -115,7 +115,7 @@ class HadoopFiles(Files):
             filesystem, old = self._path(source)
             # Some filesystems would move the folder into one that is there.
             if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
-                raise OSError(f"Could not rename {source} to {target}.")
+                raise OSError(f"{source} could not be renamed to {target}; check the permissions of its folder.")
 
 
 def _link(source: Path, name: str) -> bool:

@@ -19,6 +19,9 @@ from spark_cnn_ensemble.engine.worker_code import WorkerFunction
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
 UNFINISHED = "_temporary"  # the folder in which Hadoop's committers keep what tasks write until they end
+# Of a batch for Python, where Spark limits its rows alone. Spark writes a batch into a buffer that it doubles: in its
+# default heap of 1 GiB, two tasks with batches of 240 MB were seen to work, and with 500 MB to hang.
+BATCH_BYTES = 128 << 20
 _READ_BYTES = 64 << 20  # of a file that are collected at once
 _LARGEST_FILE = 2**31 - 1024  # an array in Java holds little more
 

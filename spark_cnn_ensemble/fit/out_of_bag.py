@@ -16,10 +16,10 @@ import numpy as np
 from pyspark.sql import functions as F
 
 from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine.interface import BATCH_BYTES
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.fit.members import Trained, warn_of_trainings
 from spark_cnn_ensemble.rows.draw import Draw
-from spark_cnn_ensemble.rows.width import BATCH_BYTES
 from spark_cnn_ensemble.votes import DisputedRow, OutOfBag
 from spark_cnn_ensemble.worker.disputed_rows import most_disputed
 from spark_cnn_ensemble.worker.evaluation import OUT_OF_BAG_SCHEMA, vote_out_of_bag

@@ -1,11 +1,12 @@
-"""The number of classes, where neither a Param nor metadata gives it, and the refusals of a single class.
+"""The number of classes: where it comes from, how it is counted in the rows, and the refusals of a single class.
 
-Called by the estimator.
+Called by the estimator and `training_rows`.
 """
 
 from __future__ import annotations
 
 import warnings
+from typing import Literal, NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -18,6 +19,21 @@ _TWO_CLASSES = (
     "but at least two classes are needed; for text, read the label from the other end of the line (label='first', on "
     "the command line --label first), and for images in folders, make one sub-folder per class."
 )
+
+
+class Classes(NamedTuple):
+    """How many classes there are, and who says so: the user, the label column's metadata, or a pass over the labels."""
+
+    number: int
+    source: Literal["param", "metadata", "rows"]
+
+    def remedy(self, soft: bool) -> str:
+        """What to do about a class index that is not below the number, or a soft label of another length."""
+        if self.source == "metadata":
+            if soft:
+                return "fix the row"
+            return f"fix the row, or set 'numClasses', which the column's metadata gives as {self.number}"
+        return f"fix the row, or change 'numClasses', which is {self.number}"
 
 
 def count_classes(dataset: DataFrame, labels: Labels, skip_invalid: bool, validates: Column | None = None) -> int:

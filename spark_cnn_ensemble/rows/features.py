@@ -109,8 +109,8 @@ class Features:
         What workers get: an array of numbers, or bytes.
     fault : Column
         string; what is wrong with a row's features and the remedy, null where they are usable.
-    name : Column
-        string; a row's name in messages, else null.
+    row : Column
+        string; the name of a row in messages, else null.
     checked_by_spark : bool
         Whether workers do not get all that `fault` checks, such as the sizes of arrays of arrays.
     """
@@ -118,7 +118,7 @@ class Features:
     pixels: PixelFormat
     cells: Column
     fault: Column
-    name: Column
+    row: Column
     checked_by_spark: bool
 
     def content(self, cells: Column) -> Column:
@@ -346,4 +346,4 @@ def cells_to_score(features: Features, refuse: bool) -> Column:
         return features.cells
     if not refuse:
         return F.when(features.fault.isNull(), features.cells)
-    return F.when(refusing(F.lit(1), features.fault, features.name) == 1, features.cells)
+    return F.when(refusing(F.lit(1), features.fault, features.row) == 1, features.cells)

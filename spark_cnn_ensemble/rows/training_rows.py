@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
+from spark_cnn_ensemble.rows.classes import Classes
 from spark_cnn_ensemble.rows.columns import (
     column,
     field,
@@ -25,21 +25,6 @@ from spark_cnn_ensemble.rows.draw import Draw
 from spark_cnn_ensemble.rows.features import Features
 from spark_cnn_ensemble.rows.labels import Labels, labels_of
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
-
-
-class Classes(NamedTuple):
-    """How many classes there are, and who says so: the user, the label column's metadata, or a pass over the labels."""
-
-    number: int
-    source: Literal["param", "metadata", "rows"]
-
-    def remedy(self, soft: bool) -> str:
-        """What to do about a class index that is not below the number, or a soft label of another length."""
-        if self.source == "metadata":
-            if soft:
-                return "fix the row"
-            return f"fix the row, or set 'numClasses', which the column's metadata gives as {self.number}"
-        return f"fix the row, or change 'numClasses', which is {self.number}"
 
 
 @dataclass(frozen=True)
@@ -186,7 +171,7 @@ def _keyed_rows(dataset: DataFrame, columns: TrainingColumns, classes: Classes, 
     expected = (None, "") if counted else (classes.number, classes.remedy(soft is not None))
     faults = [features.fault, labels.fault(*expected)]
     hashed = [features.content(features.cells), labels.content]
-    name = features.name
+    name = features.row
     if weight is not None:
         assert columns.weight_name is not None
         faults.append(weight_fault(weight, columns.weight_name))

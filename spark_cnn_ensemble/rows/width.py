@@ -1,6 +1,6 @@
 """The refusal of rows that are too wide for Spark 3.5, which limits the rows of a batch for Python but not its bytes.
 
-A batch that does not fit in memory hangs its job there. Called by `features`; `fit.out_of_bag` reads the size.
+A batch that does not fit in memory hangs its job there. Called by `features`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,8 @@ from __future__ import annotations
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from spark_cnn_ensemble.engine.interface import BATCH_BYTES
 from spark_cnn_ensemble.rows.columns import refusing
-
-# Spark writes a batch into a buffer that it doubles. In its default heap of 1 GiB, two tasks with batches of 240 MB
-# were seen to work, and with 500 MB to hang.
-BATCH_BYTES = 128 << 20
 
 
 def if_not_too_wide(cells: Column, width: Column, name: str, row: Column, rows: int) -> Column:

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pyspark.errors import AnalysisException
 from pyspark.sql import functions as F
 
+from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.failures import in_a_sentence
+from spark_cnn_ensemble.engine.interface import BATCH_BYTES
 from spark_cnn_ensemble.text.files import Span
 from spark_cnn_ensemble.text.forwarded import Files, first_lines_forwarded
 from spark_cnn_ensemble.worker.refusal import refusing_in_python
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 WHOLE_BYTES = 64 << 20  # a larger file is read by line
-_BATCH_BYTES = 128 << 20  # of lines; two tasks with about twice as much fit into Spark's default memory
 
 _PASS_THROUGH = "org.apache.hadoop.io.compress.PassthroughCodec"
 # Hadoop's name, and what it has become in the client's jar that Spark brings.
@@ -107,21 +109,20 @@ def bytes_of_files(spark: SparkSession, root: str, files: Files) -> DataFrame:
 
 def _line(spark: SparkSession) -> Column:
     """A line; on Spark 3.5, whose batches have no limit in bytes and may then hang, the job fails at a wide one."""
-    line = F.col("value")
-    if not spark.version.startswith("3."):
+    line, rows = F.col("value"), engine_of(spark).rows_per_batch
+    if rows is None or rows == 1:
         return line
-    conf = "spark.sql.execution.arrow.maxRecordsPerBatch"
-    rows, width = int(str(spark.conf.get(conf))), F.octet_length("value")
-    most = F.greatest(F.lit(1), F.floor(F.lit(_BATCH_BYTES) / width))
+    width, together = F.octet_length("value"), "all" if rows == sys.maxsize else rows
+    most = F.greatest(F.lit(1), F.floor(F.lit(BATCH_BYTES) / width))
     fault = F.concat(
         F.lit("A row of the text has "),
         width,
-        F.lit(f" bytes, too many for Spark before 4.0 to send {rows or 'all'} rows at once; set {conf} to "),
+        F.lit(f" bytes, too many for Spark before 4.0 to send {together} rows at once; set "),
+        F.lit("spark.sql.execution.arrow.maxRecordsPerBatch to "),
         most,
         F.lit(" or less."),
     )
-    fits = width <= (_BATCH_BYTES // rows if rows > 0 else 0)
-    return F.when(fits if rows != 1 else F.lit(True), line).otherwise(F.raise_error(fault))
+    return F.when(width <= BATCH_BYTES // rows, line).otherwise(F.raise_error(fault))
 
 
 def _files(spark: SparkSession, root: str) -> DataFrame:

@@ -115,7 +115,7 @@ def test_rows_that_would_fill_the_heap_of_a_server_are_refused(client):
     kind, sentence = client.run("too_many_rows_to_send")
     assert kind == "ValueError"
     assert sentence == (
-        "x takes 137 MB as rows, more than the 128 MB that are sent to a server of Spark Connect at once; write the "
+        "x takes 137 MiB as rows, more than the 128 MiB that are sent to a server of Spark Connect at once; write the "
         "rows to files that the server can read, such as Parquet, and read those."
     )
 

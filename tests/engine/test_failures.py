@@ -45,7 +45,7 @@ def test_the_error_of_a_worker_is_one_sentence(spark, work):
 STATEMENTS = {
     "SELECT 1 / 0": r"Spark failed: ",
     "SELECT nothing": r"The input has no column 'nothing'; check the name, or pass another input\.$",
-    "SELECT * FROM nowhere": r"There is no table or view nowhere\.$",
+    "SELECT * FROM nowhere": r"There is no table or view nowhere; check the name\.$",
     "SELECT * FROM parquet.`/nowhere`": r"Nothing is at /nowhere; check the path\.$",
     "SELECT CAST('x' AS INT)": r"Spark failed: ",
 }
@@ -72,7 +72,10 @@ class Gone(Py4JError):
 
 
 def test_an_error_that_has_no_text_any_more_is_one_sentence():
-    assert failure(Gone("gone")).startswith("Spark's JVM has ended; it may have been killed because memory ran out")
+    sentence = (
+        "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start Python again."
+    )
+    assert failure(Gone("gone")) == sentence
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), OSError("x"), KeyError("x"), MemoryError()])

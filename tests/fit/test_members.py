@@ -66,7 +66,9 @@ def test_a_member_that_diverges_fails_the_fit_in_a_sentence_and_the_others_are_k
     # The same folder serves a fit that goes on without them.
     model = small(**settings, minMembers=2).fit(rows)
     assert model.summary.missingMembers == dict(zip(members, sentences, strict=True))
-    with pytest.raises(ValueError, match=r"^Only 2 of 4 members are sound, and 'minMembers' is 3\. Member \d diverged"):
+    with pytest.raises(
+        ValueError, match=r"^Only 2 of 4 members are sound, fewer than 'minMembers' \(3\): member \d div"
+    ):
         small(**settings, minMembers=3).fit(rows)
 
 

@@ -5,6 +5,7 @@ import re
 
 import pytest
 from pyspark.ml.linalg import Vectors
+from pyspark.ml.param import TypeConverters
 from support.feature_forms import DARK, two_by_two
 from support.param_values import IN_RANGE, OUT_OF_RANGE
 from support.refusals import refused, refused_before_any_job
@@ -31,7 +32,7 @@ def each_value(values_by_name):
 def test_every_range_is_tested():
     assert set(OUT_OF_RANGE) == set(IN_RANGE) == set(RANGES)
     without_range = {"network", "checkpointDir", "initialModel", *(name for name in PARAMS if name.endswith("Col"))}
-    booleans = {"standardization", "randomFlip", "resizeImages", "keepDisputedRows"}
+    booleans = {name for name, param in PARAMS.items() if param.typeConverter is TypeConverters.toBoolean}
     assert set(PARAMS) - set(RANGES) - without_range == booleans
 
 

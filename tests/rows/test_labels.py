@@ -1,4 +1,4 @@
-"""Soft labels: what of a row's probabilities can be used, what is said of the rest, and how many classes there are."""
+"""Soft labels: which probabilities can be used, how the others are refused, and how many classes there are."""
 
 import math
 

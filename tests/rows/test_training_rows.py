@@ -1,4 +1,4 @@
-"""Rows without an id are drawn by their content, and rows that were not there before are no fault of a row."""
+"""Rows without an id are drawn by their content; a DataFrame that changes between two reads is reported as such."""
 
 import re
 

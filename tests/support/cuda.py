@@ -1,4 +1,4 @@
-"""A CUDA without GPUs, which writes down what it would let a process see; and GPUs that Spark believes in."""
+"""A CUDA without GPUs, which writes down what a process would see, and GPUs of Spark's discovery script alone."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What pyarrow cannot open is read by Spark, with the rows, ids and messages of the other way."""
+"""What pyarrow cannot open is read by Spark, with the rows, ids and messages that pyarrow would give."""
 
 import pytest
 from pyspark.errors import PySparkException

@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser(
         "demo",
-        help="compare one CNN with an ensemble on MNIST, in about two minutes",
+        help="compare one CNN with an ensemble on MNIST, in a few minutes",
         description="Compare one CNN on one core with an ensemble on all cores, on MNIST.",
     )
     _add_session(demo)

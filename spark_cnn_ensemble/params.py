@@ -60,7 +60,7 @@ class HasScoring(Params):
     scoringEngine: Declared[str] = Declared(
         "scoringEngine",
         "what runs the networks in transform and evaluate: 'tensorflow', or 'onnx' for onnxruntime (extra 'onnx'), "
-        "which starts without TensorFlow and is faster on most small images; a few votes that are nearly ties differ.",
+        "which starts without TensorFlow and is faster for some networks; a few votes that are nearly ties differ.",
         TypeConverters.toString,
         default="tensorflow",
         allowed=one_of(("tensorflow", "onnx")),

@@ -256,7 +256,7 @@ _RULES: list[tuple[re.Pattern[str], Sentence]] = [
         ),
         (
             r"Py4JNetworkError|Answer from Java side is empty|ConnectionRefusedError|ConnectionResetError|EOFError",
-            "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start Python again.",
+            "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start again.",
         ),
         (
             r"JAVA_GATEWAY_EXITED",

@@ -115,7 +115,10 @@ class HadoopFiles(Files):
             filesystem, old = self._path(source)
             # Some filesystems would move the folder into one that is there.
             if self.exists(target) or not filesystem.rename(old, self._path(target)[1]):
-                raise OSError(f"{source} could not be renamed to {target}; check the permissions of its folder.")
+                raise OSError(
+                    f"{source} could not be renamed to {target}; check that nothing is there, and that its folder is "
+                    "writable."
+                )
 
 
 def _link(source: Path, name: str) -> bool:

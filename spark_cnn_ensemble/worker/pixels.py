@@ -131,7 +131,7 @@ def _stack_bytes(cells: Sequence[Any], pixels: PixelFormat) -> tuple[np.ndarray,
             faults[index] = unusable.fault
             continue
         if image.dtype != block.dtype and not _fits_byte(image):
-            block = block.astype(np.promote_types(block.dtype, image.dtype))
+            block = block.astype(image.dtype)
         block[index] = image
     return block, faults
 

@@ -72,9 +72,7 @@ class Gone(Py4JError):
 
 
 def test_an_error_that_has_no_text_any_more_is_one_sentence():
-    sentence = (
-        "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start Python again."
-    )
+    sentence = "Spark's JVM has ended, perhaps because memory ran out; raise spark.driver.memory and start again."
     assert failure(Gone("gone")) == sentence
 
 

@@ -1,7 +1,7 @@
 """Names of Java that PySpark looks up again and again are looked up once.
 
 The Java side searches all jars for a package and copies all methods of a class at each lookup: three hundred times per
-small fit, an eighth of its CPU time.
+small fit, about a tenth of its CPU time.
 """
 
 from py4j.java_gateway import JavaClass, JavaMember, JavaPackage, JVMView

@@ -12,7 +12,7 @@ import signal
 import pytest
 from support import engine_cases
 from support.cluster import standalone_cluster
-from support.connect_server import connect_server
+from support.connect_server import TESTS, connect_server
 from support.drivers import driver, training_worker
 from support.members import digests
 from support.processes import LIGHT, python_without_the_package
@@ -54,12 +54,13 @@ class Client:
 
 @pytest.fixture(scope="module")
 def bare_python(tmp_path_factory):
-    return python_without_the_package(tmp_path_factory.mktemp("bare"), path=LIGHT)
+    return python_without_the_package(tmp_path_factory.mktemp("bare"), path=os.pathsep.join([LIGHT, str(TESTS)]))
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, bare_python):
-    with connect_server(tmp_path_factory.mktemp("server") / "log", python=bare_python) as url:
+    daemon = {"spark.python.daemon.module": "support.daemon"}
+    with connect_server(tmp_path_factory.mktemp("server") / "log", python=bare_python, **daemon) as url:
         yield url
 
 

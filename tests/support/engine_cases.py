@@ -297,7 +297,7 @@ def progress_in_a_log(spark, folder):
     period, progress.LINE_PERIOD = progress.LINE_PERIOD, 0.5
     try:
         with redirect_stderr(io.StringIO()) as log:
-            small(numMembers=4, epochs=500, verbose=1).fit(rows_of(spark)[0])
+            small(numMembers=4, epochs=300, verbose=1).fit(rows_of(spark)[0])
     finally:
         progress.LINE_PERIOD = period
     return bool(re.search(r"training: [123] of 4 members", log.getvalue()))

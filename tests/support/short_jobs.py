@@ -3,12 +3,13 @@
 import os
 import sys
 
-# Java that is compiled for a query, and the line of Python that made a column, cost more than short jobs gain by them.
-# The sessions of clusters, of the command line and of other processes have both.
+# Java that is compiled for a query, the line of Python that made a column, and the longer description of a plan cost more
+# than short jobs gain by them. The sessions of clusters, of the command line and of other processes have all three.
 SHORT_JOBS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    "spark.sql.ui.explainMode": "simple",
 }
 
 

@@ -21,17 +21,35 @@ def test_tensorflow_that_other_code_has_used_is_taken_as_it_is():
     assert dict(os.environ) == before
 
 
-@pytest.mark.slow
-def test_a_process_has_the_threads_of_its_first_call():
+@pytest.fixture(scope="module")
+def two_starts():
+    """What a process prints that starts TensorFlow twice, with other threads."""
     process = start_python(
         """
+        import gc
         from spark_cnn_ensemble.worker.runtime import load_tensorflow
+        collections = []
+        gc.callbacks.append(lambda *about: collections.append(about))
         tf = load_tensorflow(threads=3, gpus=[])
+        gc.callbacks.clear()
         print(tf.config.threading.get_intra_op_parallelism_threads(), (tf.constant(1) + 1).numpy())
         print(load_tensorflow(threads=5).config.threading.get_intra_op_parallelism_threads())
+        print(len(collections), gc.isenabled())
         """
     )
-    assert output_of(process) == ["3 2", "3"]
+    return output_of(process)
+
+
+@pytest.mark.slow
+def test_a_process_has_the_threads_of_its_first_call(two_starts):
+    assert two_starts[:2] == ["3 2", "3"]
+
+
+@pytest.mark.slow
+def test_garbage_is_collected_after_the_import_but_not_during_it(two_starts):
+    collections, enabled = two_starts[2].split()
+    assert int(collections) < 10
+    assert enabled == "True"
 
 
 @pytest.mark.slow

@@ -16,9 +16,12 @@ SHORT_JOBS = {
 def java_options():
     """No second compiler and no parallel collector, which cost more than they gain, and the archive of classes.
 
+    Java has 48 MiB for compiled code where the second compiler is off; the session of the tests fills them, and Java then
+    searches for code to drop until it ends.
+
     With the archive, which `make test` writes once, a session starts with half the work.
     """
-    options = ["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+    options = ["-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=256m", "-XX:+UseSerialGC"]
     archive = os.path.join(sys.prefix, "spark.jsa")
     if os.path.exists(archive):
         options += [

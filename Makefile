@@ -11,6 +11,8 @@ CODE = $(wildcard spark_cnn_ensemble tests benchmarks docs/conf.py docs/_ext scr
 
 # Spark starts its Python workers by this name; without it, they would be the python3 of PATH.
 export PYSPARK_PYTHON = $(CURDIR)/$(PY)
+# Some container images set it; each process that the tests start would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 with_java = JAVA_HOME=$$(scripts/java-home) && export JAVA_HOME &&
 
 help: ## this list

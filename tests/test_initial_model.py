@@ -65,6 +65,7 @@ def test_a_file_has_the_layers_of_its_network_in_their_order(networks, tmp_path,
     assert identical([array for layer in layers for array in layer.arrays], networks[0].get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [SMALL, UNSCALED], ids=["standardized", "raw"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_members_start_with_every_layer_that_fits(networks, tmp_path, some_digits, architecture, precision):
@@ -82,6 +83,7 @@ def test_images_that_need_a_factor_start_with_the_same_layers(networks, tmp_path
     assert len(weights) == 9 and identical(weights[3:], networks[0].get_weights())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "taken"),
     [
@@ -183,6 +185,7 @@ def test_layers_of_equal_shapes_are_not_shifted_by_keras_numbers(tmp_path):
 # ------------------------------------------------------------------------------------------ frozen layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("initial", [True, False], ids=["initialModel", "fresh"])
 def test_frozen_layers_stay_bit_for_bit(tmp_path, some_digits, precision, initial):

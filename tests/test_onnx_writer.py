@@ -47,6 +47,7 @@ def classifier(layers, *hidden):
     return replace(SMALL, network=text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", NETWORKS)
 def test_a_network_is_converted(layers, case):
     graph = onnx_graph(classifier(layers, *NETWORKS[case](layers)))

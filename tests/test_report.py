@@ -116,6 +116,7 @@ def text(request, tmp_path_factory):
     return path.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_is_well_formed_and_fetches_nothing(text):
     page = Page(text)
     assert not {"script", "link", "iframe", "object", "base"} & set(page.tags)
@@ -127,6 +128,7 @@ def test_the_page_is_well_formed_and_fetches_nothing(text):
     assert not [name for name, _ in page.attributes if name.startswith("on")]
 
 
+@pytest.mark.slow
 def test_ids_are_unique_and_every_reference_has_its_id(text):
     page = Page(text)
     ids = page.values("id")
@@ -135,6 +137,7 @@ def test_ids_are_unique_and_every_reference_has_its_id(text):
     assert set(referenced) | set(re.findall(r"url\(#([^)]+)\)", text)) <= set(ids)
 
 
+@pytest.mark.slow
 def test_the_page_fits_the_theme_the_screen_and_paper(text):
     assert "currentColor" in text and "var(--blue)" in text
     assert "#010203" not in text and "#0072b2" not in text.split("</style>", 1)[1]
@@ -294,6 +297,7 @@ def test_a_long_table_of_members_is_folded_and_complete(page_of):
 # ---- writing
 
 
+@pytest.mark.slow
 def test_the_same_fit_gives_the_same_bytes(html_of):
     fit, options = CASES["held-out rows too"]
     assert html_of(fit, **options) == html_of(fit, **options)

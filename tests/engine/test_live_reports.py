@@ -143,6 +143,7 @@ def deaf(request):
         yield Receiver(host, port, KEY)
 
 
+@pytest.mark.slow
 def test_a_receiver_that_nobody_reaches_costs_nothing_and_changes_no_member(deaf, digits, monkeypatch):
     (x, y), _ = digits
     plan = training_plan(SMALL, epochs=20)

@@ -87,6 +87,7 @@ def narrow_batches(spark):
 # ---- pixels
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("case", IMAGES)
 def test_a_bad_image_is_a_fault_of_its_row_alone_and_takes_little_memory(case):

@@ -122,6 +122,7 @@ ARCHIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", ARCHIVES)
 def test_an_archive_that_is_not_plain_arrays_is_refused_and_takes_little_memory(case):

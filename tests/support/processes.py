@@ -34,7 +34,7 @@ def output_of(process, timeout=240):
 def python_without_the_package(folder, path="", at="."):
     """A Python with everything that is installed here except this package.
 
-    `path` is a folder with modules that it has instead, `at` the working directory, whose modules it has too.
+    `path` is a PYTHONPATH whose modules it has instead, `at` the working directory, whose modules it has too.
     """
     venv.create(folder / "environment", with_pip=False, symlinks=True)
     found = subprocess.run(

@@ -47,6 +47,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("case", ARCHITECTURES)
 def test_a_row_gets_the_same_outputs_alone(case, precision):

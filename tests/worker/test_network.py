@@ -17,6 +17,7 @@ from spark_cnn_ensemble.worker.weights import pack_weights
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "classes", "precision", "changes"),
     [

@@ -52,6 +52,7 @@ ARCHITECTURES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ARCHITECTURES)
 def test_a_row_gets_the_softmax_of_keras_and_the_same_alone(case):
     architecture = ARCHITECTURES[case]()

@@ -14,6 +14,7 @@ from spark_cnn_ensemble.worker.trainer import Trainer
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_an_optimizer_trains_and_forgets_the_member_before(some_digits, optimizer):
     plan = training_plan(optimizer=optimizer, epochs=3, learning_rate=1e-2)
@@ -50,6 +51,7 @@ def adam():
     return Trainer(plan.program), plan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("member", [0, 1])
 def test_a_member_trains_as_by_the_adam_of_keras(some_digits, adam, member):
     import keras

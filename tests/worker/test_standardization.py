@@ -60,8 +60,9 @@ def train_and_score(digits):
     return accuracy
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SCALES)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_features_of_any_scale_train_alike(train_and_score, case, precision):
     # 0.961 at scale 1.
     assert train_and_score(*SCALES[case], precision) > 0.92

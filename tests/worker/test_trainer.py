@@ -59,6 +59,7 @@ def before(some_digits):
     return Trainer(COSINE.program).train(bag_of(some_digits, some_digits), COSINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", [{"learning_rate": 1e-2}, {"epochs": 3}, {"seed": 5}, {"early_stopping_patience": 1}], ids=str
 )
@@ -330,6 +331,7 @@ def stateful_network(tensorflow):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("standardization", [True, False], ids=["standardized", "as it comes"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_state_of_a_custom_network_is_part_of_its_weights(

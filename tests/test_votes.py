@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from support.member_votes import member_votes, out_of_bag_of
 
 from spark_cnn_ensemble import OutOfBag
@@ -25,6 +24,8 @@ def votes():
 
 @pytest.mark.parametrize(("right", "rows"), [(0, 10), (5, 10), (974, 1000), (10, 10), (1, 1)])
 def test_wilsons_interval_is_that_of_scipy(right, rows):
+    from scipy.stats import binomtest  # takes a second, which other tests need not wait for
+
     expected = binomtest(right, rows).proportion_ci(method="wilson")
     assert wilson_interval(right, rows) == pytest.approx((expected.low, expected.high), abs=1e-9)
 

@@ -29,7 +29,7 @@ test-spark: ## run the tests on another Spark, in .spark/ (SPARK=3.5.8 PYTHON=py
 	@$(MAKE) --no-print-directory test VENV=.spark/$(SPARK) PACKAGES="-e '.[test]' pyspark==$(SPARK)"
 
 # Without Java, so that a test that starts Spark and is not marked fails here.
-test-fast: $(VENV)/.installed ## run the tests that need no Spark session
+test-fast: $(VENV)/.installed ## run the quick tests that need no Spark session
 	@JAVA_HOME=/nonexistent $(PY) -m pytest -n 2 --dist loadfile -m "not spark and not slow" $(ARGS)
 
 lint: $(VENV)/.installed ## check style and format with ruff

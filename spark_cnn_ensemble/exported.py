@@ -24,7 +24,8 @@ from spark_cnn_ensemble.worker.onnx_graph import IMAGE, MOST_BYTES, PROBABILITY,
 from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.weights import unpack_weights
 
-_METADATA = "assets.extra/spark_cnn_ensemble.json"  # in a SavedModel, where TensorFlow has a place for such files
+_PRODUCER = "spark_cnn_ensemble"
+_METADATA = f"assets.extra/{_PRODUCER}.json"  # in a SavedModel, where TensorFlow has a place for such files
 _DOUBLE = 11  # of ONNX
 
 
@@ -55,7 +56,7 @@ def export_ensemble(
     Raises
     ------
     FileExistsError
-        The path exists.
+        The path exists and `overwrite` is False, or is not an export of this kind.
     ValueError
         The kind is unknown, or the path is not local.
     """
@@ -92,12 +93,17 @@ def _check_target(target: Path, kind: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"Path {target} exists already; choose another, or export with overwrite=True.")
-    same = target.is_file() if kind == "onnx" else (target / "saved_model.pb").is_file()
-    if not same:
+    if not (_is_onnx_export(target) if kind == "onnx" else (target / _METADATA).is_file()):
         raise FileExistsError(
-            f"Path {target} exists and is not {'a file' if kind == 'onnx' else 'a SavedModel'}, so it is not "
-            "overwritten; choose another."
+            f"Path {target} exists and is not an export with format={kind!r}, so it is not overwritten; choose another."
         )
+
+
+def _is_onnx_export(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _PRODUCER.encode() in file.read(64)  # protobuf writes the producer after the version of the format
 
 
 def _move(source: Path, target: Path) -> None:
@@ -166,7 +172,7 @@ def _write_onnx(path: Path, ensemble: Ensemble, soft: bool, thresholds: np.ndarr
         make.make_graph(builder.nodes, "ensemble", [image], outputs, builder.constants),
         opset_imports=[make.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
-        producer_name="spark_cnn_ensemble",
+        producer_name=_PRODUCER,
         producer_version=__version__,
     )
     values = _metadata(ensemble, soft, thresholds)

@@ -128,12 +128,30 @@ def test_an_existing_export_is_replaced_only_if_asked_for(model, kind, tmp_path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("kind", "what"), [("onnx", "a file"), ("tf_saved_model", "a SavedModel")])
-def test_a_folder_that_is_no_export_is_never_replaced(model, kind, what, tmp_path):
-    (tmp_path / "thesis").touch()
-    text = refused(model.export, tmp_path, kind, True, kind=FileExistsError)
-    assert text == f"Path {tmp_path} exists and is not {what}, so it is not overwritten; choose another."
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+@pytest.mark.parametrize("kind", RUN)
+@pytest.mark.parametrize(
+    "other", ["a folder", "a file", "a SavedModel", "an ONNX file", "an export of the other format"]
+)
+def test_what_is_no_export_of_the_format_is_never_replaced(model, kind, other, tmp_path):
+    import tensorflow as tf
+    from onnx import helper
+
+    path = tmp_path / "thesis"
+    if other == "a folder":
+        path.mkdir()
+    elif other == "a file":
+        path.write_text("spark " * 100)
+    elif other == "a SavedModel":
+        tf.saved_model.save(tf.Module(), str(path))
+    elif other == "an ONNX file":
+        path.write_bytes(helper.make_model(helper.make_graph([], "empty", [], [])).SerializeToString())
+    else:
+        model.export(path, next(each for each in RUN if each != kind))
+    before = sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*"))
+    assert refused(model.export, path, kind, True, kind=FileExistsError) == (
+        f"Path {path} exists and is not an export with format={kind!r}, so it is not overwritten; choose another."
+    )
+    assert sorted((file, file.stat().st_mtime_ns) for file in tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("kind", RUN)

@@ -147,7 +147,7 @@ def _collect(
     """Add the reports and weights of trained members, by plan.
 
     The first job trains. If an executor that keeps members is lost before the driver has their weights, Spark trains
-    them again, and the rows of a second copy of a task may be kept beside those of the first; so each report is taken
+    them again, and the rows of a second copy of a task may be kept next to those of the first; so each report is taken
     from the rows that bring the weights.
     """
     reported = trained.where(F.col("part") == 0).select("plan", "member", "report").collect()

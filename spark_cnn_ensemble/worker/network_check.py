@@ -1,6 +1,7 @@
 """Whether the members of a fit can be trained with a network of the user's.
 
-What a worker builds is built on the driver and tried on random images before any job. Called by the estimator.
+What a worker builds is built on the driver and tried on random images, before any member trains. Called by the
+estimator.
 """
 
 from __future__ import annotations

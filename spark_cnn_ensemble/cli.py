@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train an ensemble and save it as a PipelineModel.",
     )
     _add_input(train)
-    train.add_argument("--output", required=True, metavar="PATH", help="folder for the model")
+    train.add_argument("--output", required=True, type=_folder, metavar="PATH", help="folder for the model")
     train.add_argument("--overwrite", action="store_true", help="replace --output once the new model is saved")
     train.add_argument(
         "--report", metavar="FILE", help="write a page with tables and pictures of the fit to a local HTML file"
@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(scoring)
     _add_model(scoring)
-    scoring.add_argument("--output", required=True, metavar="PATH", help="folder for the scored rows")
+    scoring.add_argument("--output", required=True, type=_folder, metavar="PATH", help="folder for the scored rows")
     scoring.add_argument("--overwrite", action="store_true", help="replace --output once the new rows are written")
     scoring.add_argument(
         "--output-format",
@@ -187,6 +187,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     scoring.set_defaults(run=_score)
     return parser
+
+
+def _folder(path: str) -> str:
+    """A path without the slash that a shell adds to the name of a folder: other names are made by adding to it."""
+    return path.rstrip("/") or path
 
 
 def _add_input(command: argparse.ArgumentParser) -> None:
@@ -391,7 +396,7 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
     low, high = votes.accuracyInterval
     return (
         f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows). "
-        f"{voters(votes)}\nOut-of-bag recall of the classes: {recall_text(votes)}.\n"
+        f"{voters(summary)}\nOut-of-bag recall of the classes: {recall_text(votes)}.\n"
     )
 
 

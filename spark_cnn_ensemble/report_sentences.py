@@ -12,7 +12,7 @@ import numpy as np
 
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.fit_result import FitResult, unseen_text
-from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics, recall_text
+from spark_cnn_ensemble.votes import VoteStatistics, recall_text
 
 _MOST_CONFUSED = 3
 _FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vote gains most up to three to five
@@ -66,18 +66,28 @@ def _out_of_bag(summary: FitResult) -> str:
         )
     if not votes.rows:
         return "Out-of-bag accuracy was not estimated: every member was trained on every row of the sample."
-    return f"{_accuracy(votes, 'Out-of-bag accuracy', 'sampled row')} {voters(votes)}{_single_members(votes)}"
+    return f"{_accuracy(votes, 'Out-of-bag accuracy', 'sampled row')} {voters(summary)}{_single_members(votes)}"
 
 
-def voters(votes: OutOfBag) -> str:
-    """A sentence on how many members vote on an out-of-bag row, and what that means for the accuracy."""
+def voters(summary: FitResult) -> str:
+    """Sentences on how many members vote on an out-of-bag row, and what that means for the accuracy."""
+    votes = summary.outOfBag
+    assert votes is not None
     members = votes.votes.shape[1]
     text = "On each row, only the members that were not trained on it vote"
+    if members > 1:
+        text += f": {votes.votersPerRow:.1f} of {members} on average"
+    text += "."
+    if summary.initialLayers:
+        return (
+            f"{text} They started from initialModel: if that was trained on the row, they know it, and the estimate is "
+            "optimistic; evaluate held-out rows."
+        )
     if members == 1:
-        return f"{text}."
+        return text
     return (
-        f"{text}: {votes.votersPerRow:.1f} of {members} on average. So the estimate is pessimistic: on other rows of "
-        f"the same kind, the vote of all {members} may be better than the interval says."
+        f"{text} So the estimate is pessimistic: on other rows of the same kind, the vote of all {members} may be "
+        "better than the interval says."
     )
 
 

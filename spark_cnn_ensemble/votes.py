@@ -223,7 +223,8 @@ class OutOfBag(VoteStatistics):
 
     They estimate accuracy on new rows without held-out data [1]_. Fewer members vote on a row than in the whole
     ensemble (see `votersPerRow`), so the accuracy is pessimistic, and its interval need not hold the accuracy of the
-    whole ensemble. ``model.summary.outOfBag`` gives them.
+    whole ensemble. If the fit started from an `initialModel` that was trained on these rows, members know rows outside
+    of their bags, and the accuracy is optimistic. ``model.summary.outOfBag`` gives the votes.
 
     Attributes
     ----------

@@ -954,8 +954,7 @@ def test_24_a_save_that_fails_leaves_the_folder_as_it_was(spark, model, saved, t
 
 
 def test_24_any_filesystem_of_hadoops_will_do(spark, classifier, model, few, tmp_path):
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    hadoop.set("fs.viewfs.mounttable.checks.link./data", tmp_path.as_uri())
+    spark.conf.set("fs.viewfs.mounttable.checks.link./data", tmp_path.as_uri())
     loaded = round_trip(model, "viewfs://checks/data/model")
     assert votes_by_id(loaded, few) == votes_by_id(model, few)
     other = model.subset([0, 1])

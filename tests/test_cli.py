@@ -168,6 +168,18 @@ def written(folder, digits, kind):
     return str(path)
 
 
+def test_the_slash_that_a_shell_adds_to_a_folder_changes_nothing(text, trained, tmp_path):
+    train = ["train", "--input", f"{text}/train/", *SMALL, "--output", f"{tmp_path}/model/"]
+    score = ["score", "--input", f"{text}/test/", "--model", f"{trained}/", "--output", f"{tmp_path}/scored/"]
+    for command in (train, score):
+        assert main(command) == 0
+        assert main(command) == 1
+        assert main([*command, "--overwrite"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "scored"]
+    assert (tmp_path / "scored" / "_SUCCESS").exists()
+    assert main(["evaluate", "--input", f"{text}/test/", "--model", f"{tmp_path}/model/"]) == 0
+
+
 @pytest.mark.parametrize("case", FORMS)
 def test_files_are_read_as_people_have_them(spark, digits, tmp_path, capsys, case):
     kind, options = FORMS[case]

@@ -59,9 +59,9 @@ def test_commands_run_on_the_server_with_its_paths(server, digits):
         pictures = ["--input", f"{folder}/photos", "--format", "images", "--remote", url]
         small = ["--num-members", "2", "--filters", "4", "--dense-units", "8", "--epochs", "1", "--verbose", "0"]
         print(json.dumps([
-            run("train", *pictures, "--output", f"{folder}/model", *small),
+            run("train", *pictures, "--output", f"{folder}/model/", *small),
             run("evaluate", *pictures, "--model", f"{folder}/model"),
-            run("score", *pictures, "--model", f"{folder}/model", "--output", f"{folder}/scored"),
+            run("score", *pictures, "--model", f"{folder}/model", "--output", f"{folder}/scored/"),
             run("score", *pictures, "--model", f"{folder}/model", "--output", f"{folder}/scored"),
             *[
                 run("evaluate", "--input", f"{folder}/{name}", "--format", form, "--remote", url, "--model", f"{folder}/model")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.results import AWKWARD_NAMES, count_votes, evaluation, no_votes, out_of_bag, random_votes, summary
 
+from spark_cnn_ensemble.fit_result import InitialLayers
 from spark_cnn_ensemble.report_sentences import story
 from spark_cnn_ensemble.votes import OutOfBag
 
@@ -45,6 +46,19 @@ def test_out_of_bag_accuracy_is_given_with_its_interval_and_the_members_range():
         "of all 3 may be better than the interval says. "
         f"Single members reach {alone.mean():.2%} on average, from {alone.min():.2%} to {alone.max():.2%}."
     ) in text_of(summary(out_of_bag=votes))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_estimate_of_members_that_started_from_a_model_may_be_optimistic(members):
+    fit = replace(
+        summary(members, 1, out_of_bag=out_of_bag(members)), initialLayers=(InitialLayers((0,), ("dense",), {}),)
+    )
+    text = text_of(fit)
+    assert (
+        "They started from initialModel: if that was trained on the row, they know it, and the estimate is optimistic; "
+        "evaluate held-out rows."
+    ) in text
+    assert "pessimistic" not in text
 
 
 def test_held_out_accuracy_is_given_next_to_the_out_of_bag_accuracy():

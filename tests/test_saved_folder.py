@@ -27,8 +27,9 @@ def visible(folder):
     return sorted(path.name for path in folder.iterdir() if path.name[0] not in "._")
 
 
-def test_an_overwritten_model_leaves_one_generation(model, tmp_path):
-    path = tmp_path / "model"
+@pytest.mark.parametrize("name", ["model", "my model, 100 % größer #2"])
+def test_an_overwritten_model_leaves_one_generation(model, tmp_path, name):
+    path = tmp_path / name
     for size in (1, 2, 3):
         model.subset(range(size)).write().overwrite().save(str(path))
         (metadata,) = [json.loads((path / "metadata" / name).read_text()) for name in visible(path / "metadata")]

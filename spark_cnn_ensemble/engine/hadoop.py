@@ -23,13 +23,13 @@ class HadoopFiles(Files):
 
     def __init__(self, spark: SparkSession) -> None:
         super().__init__(spark)
-        context = spark.sparkContext
-        self._jvm: Any = context._jvm
-        self._configuration = context._jsc.hadoopConfiguration()
+        self._jvm: Any = spark.sparkContext._jvm
 
     def _path(self, path: str) -> tuple[Any, Any]:
         hadoop_path = self._jvm.org.apache.hadoop.fs.Path(path)
-        return hadoop_path.getFileSystem(self._configuration), hadoop_path
+        # With what is set on the session, as Spark's readers and writers have it.
+        configuration = self._spark._jsparkSession.sessionState().newHadoopConf()
+        return hadoop_path.getFileSystem(configuration), hadoop_path
 
     def exists(self, path: str) -> bool:
         with in_a_sentence():

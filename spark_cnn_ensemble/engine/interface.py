@@ -57,10 +57,11 @@ class Files(ABC):
         with in_a_sentence():
             rows = self._spark.read.text(folder).select(
                 "value",
-                F.col("_metadata.file_path"),
+                F.col("_metadata.file_name"),
                 F.col("_metadata.file_modification_time").cast("double"),
             )
-            return [Entry(path, modified, text) for text, path, modified in rows.collect()]
+            # The path that Spark gives is a URI, in which a space is %20; Hadoop would look for that name.
+            return [Entry(f"{folder}/{name}", modified, text) for text, name, modified in rows.collect()]
 
     def read(self, path: str) -> bytes:
         """The bytes of a file.

@@ -193,6 +193,16 @@ def called_with(network: Any, weights: Sequence[Any]) -> Callable[[Sequence[Any]
     return run
 
 
+def with_losses_of_layers(loss: Any, network: Any) -> Any:
+    """A batch's loss and those that layers of the network added when it was called, such as regularizers'."""
+    import tensorflow as tf
+
+    if not network.losses:
+        return loss
+    # In mixed precision, that of an activity regularizer has the type of its layer's output.
+    return loss + tf.add_n([tf.cast(each, loss.dtype) for each in network.losses])
+
+
 def count_weights(architecture: Architecture) -> int:
     """Number of weights of the network that `build_network` makes, counted without allocating them.
 

@@ -11,7 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from spark_cnn_ensemble.worker.network import Architecture, build_network, compute_in_bfloat16, keras_reason
+from spark_cnn_ensemble.worker.network import (
+    Architecture,
+    build_network,
+    compute_in_bfloat16,
+    keras_reason,
+    with_losses_of_layers,
+)
 from spark_cnn_ensemble.worker.network_json import layers_in
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
@@ -132,13 +138,14 @@ def _gradients(network: Any, images: np.ndarray) -> list[bool]:
 
     @tf.function(input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)], autograph=False)
     def step(batch: Any) -> Any:
-        with tf.GradientTape() as tape:
+        variables = [variable.value for variable in network.trainable_variables]
+        with tf.GradientTape(persistent=True) as tape:
             output = network(batch, training=True)
             target = tf.zeros(tf.shape(output)[:1], tf.int32)
             loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(target, output))
-        gradients = tape.gradient(loss, [variable.value for variable in network.trainable_variables])
-        present.extend(gradient is not None for gradient in gradients)
-        return [gradient for gradient in gradients if gradient is not None]
+            total = with_losses_of_layers(loss, network)
+        present.extend(gradient is not None for gradient in tape.gradient(loss, variables))
+        return [gradient for gradient in tape.gradient(total, variables) if gradient is not None]
 
     step(tf.constant(images))
     return present

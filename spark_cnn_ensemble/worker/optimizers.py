@@ -12,7 +12,7 @@ _ADAM = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-7}  # the defaults of keras
 
 
 class FusedAdam:
-    """Adam as one TensorFlow operation per variable; the same update as keras.optimizers.Adam.
+    """Adam as one TensorFlow operation per variable; the same update as keras.optimizers.Adam without constraints.
 
     Source: D. P. Kingma, J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     """

@@ -19,6 +19,7 @@ from typing import Any
 
 from spark_cnn_ensemble.worker.refusal import Refusal
 
+_importing = threading.Lock()  # stderr and the environment are of the process: two threads would restore each other's
 _SETTINGS = {"floatx": "float32", "epsilon": 1e-7, "image_data_format": "channels_last"}  # of Keras, as it comes
 
 
@@ -56,15 +57,16 @@ def load_tensorflow(threads: int | None = None, gpus: Sequence[str] | None = Non
 
 
 def _import_tensorflow() -> Any:
-    if "tensorflow" in sys.modules and "keras" in sys.modules:
-        import tensorflow as tf
+    with _importing:
+        if "tensorflow" in sys.modules and "keras" in sys.modules:
+            import tensorflow as tf
 
-        return tf
-    level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
-    environment = _environment(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL=level)
-    with _stderr_closed(), environment, _random_numbers(), _garbage_kept():
-        import keras  # noqa: F401 - with the backend that the environment names now
-        import tensorflow as tf
+            return tf
+        level = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3")
+        environment = _environment(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL=level)
+        with _stderr_closed(), environment, _random_numbers(), _garbage_kept():
+            import keras  # noqa: F401 - with the backend that the environment names now
+            import tensorflow as tf
     return tf
 
 

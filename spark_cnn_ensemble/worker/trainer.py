@@ -17,7 +17,12 @@ import numpy as np
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples
 from spark_cnn_ensemble.worker.initial_weights import InitialArrays
-from spark_cnn_ensemble.worker.network import STANDARDIZATION, build_network, compute_in_bfloat16
+from spark_cnn_ensemble.worker.network import (
+    STANDARDIZATION,
+    build_network,
+    compute_in_bfloat16,
+    with_losses_of_layers,
+)
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer
 from spark_cnn_ensemble.worker.refusal import Divergence
 from spark_cnn_ensemble.worker.runtime import keras_settings
@@ -51,7 +56,8 @@ class Trainer:
             compute_in_bfloat16(self.network)
         variables = self.network.trainable_variables
         self._trainable = [variable.value for variable in variables]
-        fused = program.optimizer == "adam"
+        # Keras applies constraints of weights in its own optimizers.
+        fused = program.optimizer == "adam" and all(variable.constraint is None for variable in variables)
         self._optimizer: Any = FusedAdam(self._trainable) if fused else KerasOptimizer(variables, program.optimizer)
         # Rows per call; fewer for larger images, as in scoring.
         self._validation_batch = min(500, max(8, CHUNK_BYTES // (4 * math.prod(program.architecture.input_shape))))
@@ -206,9 +212,7 @@ class Trainer:
             with tf.GradientTape() as tape:
                 output = self.network(tf.cast(batch, tf.float32), training=True)
                 losses = _cross_entropy(targets[span], output) * weights[span]
-                loss = tf.reduce_mean(losses)
-                if self.network.losses:
-                    loss += tf.add_n(self.network.losses)
+                loss = with_losses_of_layers(tf.reduce_mean(losses), self.network)
             self._optimizer(tape.gradient(loss, self._trainable), step, learning_rate * self._factor(step, num_steps))
             return total_loss + tf.reduce_sum(losses), total_right + _number_right(labels[span], output)
 

@@ -10,6 +10,7 @@ import json
 import re
 import traceback
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import numpy as np
 from pyspark.ml import Pipeline, PipelineModel
@@ -195,12 +196,13 @@ def parts_of_models(spark, folder):
 
 def saved_models(spark, folder):
     """A model that is saved, refused, overwritten and loaded, and an estimator."""
-    model, path = model_of(spark), f"{folder}/model"
+    model, path = model_of(spark), f"{folder}/my model"
     model.save(path)
     refused = refusal_of(lambda: model.save(path))
     assert refused[1] == f"Path {path} exists already; choose another, or overwrite it explicitly."
     loaded = CNNEnsembleClassificationModel.load(path)
     model.subset([0, 2]).write().overwrite().save(path)
+    assert len(list(Path(path, "metadata").glob("part-*"))) == 1
     small(epochs=7).save(f"{folder}/classifier")
     return [
         digests(loaded),

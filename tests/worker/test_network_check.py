@@ -99,6 +99,15 @@ def test_layers_that_draw_at_random_draw_the_same_again(some_digits, usual, case
     assert not identical(check_and_train(some_digits, network, True, precision), usual(precision))
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_layers_may_have_regularizers(some_digits, usual, precision):
+    import keras
+
+    regularized = keras.layers.Dense(64, activity_regularizer="l2", kernel_regularizer="l2", bias_regularizer="l1")
+    network = custom(keras.layers.Flatten(), regularized, kernel_regularizer="l2")
+    check_and_train(some_digits, network, True, precision)
+
+
 def test_sizes_may_be_open(some_digits):
     import keras
 

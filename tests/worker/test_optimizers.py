@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.bags import SMALL, bag_of, close, identical, pick, training_plan
+from support.networks import network_json
 
 from spark_cnn_ensemble.params import OPTIMIZERS
 from spark_cnn_ensemble.worker.network import build_network
@@ -25,6 +26,19 @@ def test_an_optimizer_trains_and_forgets_the_member_before(some_digits, optimize
     trainer.train(bag_of(pick(some_digits, np.arange(50)), member=1), plan)
     again, _ = trainer.train(bag_of(some_digits), plan)
     assert identical(again, weights)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_the_constraints_of_a_network_hold(some_digits, optimizer):
+    from keras import layers
+
+    network = network_json(
+        layers.Flatten(), layers.Dense(10, activation="softmax", kernel_constraint="non_neg"), shape=(8, 8, 1)
+    )
+    plan = training_plan(replace(SMALL, network=network), optimizer=optimizer, epochs=2, learning_rate=1e-2)
+    (*_, kernel, bias), _ = Trainer(plan.program).train(bag_of(some_digits), plan)
+    assert kernel.min() == 0 < kernel.max()
+    assert bias.min() < 0
 
 
 def test_a_step_of_the_fused_adam_is_that_of_keras():

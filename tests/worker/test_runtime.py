@@ -53,6 +53,27 @@ def test_garbage_is_collected_after_the_import_but_not_during_it(two_starts):
 
 
 @pytest.mark.slow
+def test_threads_that_start_tensorflow_at_once_leave_stderr_and_the_environment_as_they_were():
+    process = start_python(
+        """
+        import os, sys, threading
+        from spark_cnn_ensemble.worker.runtime import load_tensorflow
+        before, start = (os.fstat(2), dict(os.environ)), threading.Barrier(4)
+        def load():
+            start.wait()
+            load_tensorflow()
+        threads = [threading.Thread(target=load) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(os.path.samestat(os.fstat(2), before[0]), "KERAS_BACKEND" in os.environ)
+        """
+    )
+    assert output_of(process) == ["True False"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gpus", "seen"), [(["0", "GPU-7"], ("0,GPU-7", "PCI_BUS_ID")), ([], ("unset", "unset"))], ids=["two", "none"]
 )

@@ -109,7 +109,7 @@ def test_a_client_of_a_cluster_gets_what_a_classic_session_gives(case, client_of
 
 def test_a_model_of_a_client_is_loaded_by_a_classic_session(client, classic):
     members = classic("saved_models")[3]
-    assert digests(CNNEnsembleClassificationModel.load(str(client.folder / "model"))) == members
+    assert digests(CNNEnsembleClassificationModel.load(str(client.folder / "my model"))) == members
 
 
 def test_rows_that_would_fill_the_heap_of_a_server_are_refused(client):

@@ -16,6 +16,7 @@ CLASS_NAME_COL = "className"
 
 # Names of folders that divide the pictures rather than name a class.
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "holdout", "dev"}
+_PICTURES = ("png", "jpg", "jpeg", "PNG", "JPG", "JPEG")
 _MOST_NAMED = 10  # folders or classes in a message
 
 # Spark's conf for what opening a file costs. By its default, a task is at most 32 files, however small.
@@ -103,17 +104,20 @@ def check_classes(path: str, folders: Iterable[str]) -> None:
 
 
 def check_hidden(spark: SparkSession, path: str) -> None:
-    """Refuse sub-folders that Spark would leave out because their names begin with _.
+    """Refuse folders and pictures that Spark would leave out because their names begin with _, as some cameras' do.
 
     Raises
     ------
     ValueError
     """
-    if engine_of(spark).files.matches(f"{path.rstrip('/')}/_*/*"):
-        raise ValueError(
-            f"{path} has a sub-folder whose name begins with _, which Spark leaves out; rename the folder, or move it "
-            "to another place."
-        )
+    files = engine_of(spark).files
+    for place in ("", "*/", "*/*/"):
+        for pattern, kind in ((f"{place}_*/*", "folder"), (f"{place}_*.{{{','.join(_PICTURES)}}}", "picture")):
+            if found := files.matches(f"{path.rstrip('/')}/{pattern}"):
+                raise ValueError(
+                    f"{path} has a {kind} whose name begins with _, which Spark leaves out ({found[0].path}); rename "
+                    f"the {kind}, or move it to another place."
+                )
 
 
 def check_known(found: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -42,6 +42,7 @@ from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
 from spark_cnn_ensemble.report_sentences import voters
+from spark_cnn_ensemble.rows.columns import column, without
 from spark_cnn_ensemble.saved_folder import check_target, check_writable
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
@@ -333,6 +334,7 @@ def _read(spark: SparkSession, options: argparse.Namespace, shape: Sequence[int]
         if shape is None:
             raise ValueError("A file of libsvm does not say how large its images are; set --input-shape.")
         return spark.read.format("libsvm").option("numFeatures", math.prod(shape)).load(options.input)
+    check_hidden(spark, options.input)
     return read_pictures(spark, options.input)
 
 
@@ -380,7 +382,6 @@ def _class_indexer(spark: SparkSession, pictures: DataFrame, path: str, label: s
     """The stage that makes labels of the folders' names; prints the classes."""
     folders = count_by_folder(pictures)
     check_folders(path, folders)
-    check_hidden(spark, path)
     check_classes(path, folders)
     names = class_names(folders)
     rows = {name: sum(count for folder, count in folders.items() if folder.endswith(f"/{name}")) for name in names}
@@ -511,10 +512,10 @@ def _score(options: argparse.Namespace) -> None:
         # The folder of new pictures is not their class.
         known = F.when(F.col(CLASS_NAME_COL).isin(names), F.col(CLASS_NAME_COL))
         frame = frame.withColumn(CLASS_NAME_COL, known)
-    scored = score(stages, frame).drop(ensemble.getFeaturesCol())
+    scored = without(score(stages, frame), ensemble.getFeaturesCol())
     if options.output_format == "csv":
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
-        scored = scored.select(*flat)
+        scored = scored.select(*(column(scored, name) for name in flat))
     header = {"header": "true"} if options.output_format == "csv" else {}
     with TaskProgress(spark, "scoring", shown=True):
         write = scored.write.format(options.output_format).options(**header).save

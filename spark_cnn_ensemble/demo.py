@@ -92,7 +92,12 @@ def _score_elsewhere(model: CNNEnsembleClassificationModel, test: DataFrame, fol
     Pipeline(stages=[model]).fit(test).write().save(saved)
     test.write.parquet(rows)
     command = [sys.executable, "-m", "spark_cnn_ensemble", "score", "--model", saved, "--input", rows]
-    subprocess.run([*command, "--format", "parquet", "--output", scored], check=True, capture_output=True)
+    # Under spark-submit, these would lead the new process to the session of this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY_")}
+    command += ["--format", "parquet", "--output", scored]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if ended.returncode:
+        raise RuntimeError(f"The saved model could not be scored in a new process: {ended.stderr.strip()}")
     expected = model.transform(test).select("id", "prediction")
     from_copy = test.sparkSession.read.parquet(scored).select("id", "prediction")
     agreeing = expected.join(from_copy, ["id", "prediction"]).count()

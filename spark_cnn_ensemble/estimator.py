@@ -252,7 +252,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
                         soft=classifier.getVotingStrategy() == "soft",
                         thresholds=tuple(value_or_none(classifier, "thresholds") or ()) or None,
                     )
-                    if not classifier.getKeepDisputedRows():
+                    if votes is not None and not classifier.getKeepDisputedRows():
                         votes = dataclasses.replace(votes, disputedRows=())
                 fitted.append((ensemble, trained, votes))
 

@@ -24,7 +24,7 @@ from spark_cnn_ensemble.engine.paths import refuse_pattern
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.fit_result import InitialLayers, shapes_text
 from spark_cnn_ensemble.keras_files import StoredLayer, stored_layers
-from spark_cnn_ensemble.model import CNNEnsembleClassificationModel
+from spark_cnn_ensemble.pipelines import load_ensemble_alone
 from spark_cnn_ensemble.worker.initial_weights import pack_initial
 from spark_cnn_ensemble.worker.network import Architecture, build_network
 from spark_cnn_ensemble.worker.runtime import keras_settings
@@ -83,7 +83,7 @@ class InitialModel:
             if path.endswith((".keras", ".h5", ".hdf5")):
                 data = engine_of(spark).files.read(path)
                 return cls(path, (_file_layers(data, zipped=path.endswith(".keras")),))
-            ensemble = CNNEnsembleClassificationModel.read().session(spark).load(path)._ensemble
+            ensemble = load_ensemble_alone(spark, path)._ensemble
             return cls(path, tuple(_member_layers(ensemble, index) for index in range(min(len(ensemble), num_members))))
         except (OSError, ValueError) as error:
             kind = next(kind for kind in (FileNotFoundError, OSError, ValueError) if isinstance(error, kind))

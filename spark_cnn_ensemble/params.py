@@ -304,9 +304,9 @@ class HasOptimization(Params):
     )
     initialModel: Declared[str] = Declared(
         "initialModel",
-        "path of weights to start from: a saved model (member i starts from its member i modulo their number) or a "
-        "Keras file, .keras or .weights.h5 (all members start from it); layers that fit by name and shape are taken, "
-        "the others start at random. '': all start at random.",
+        "path of weights to start from: a saved model or pipeline (member i starts from its member i modulo their "
+        "number) or a Keras file, .keras or .weights.h5 (all members start from it); layers that fit by name and shape "
+        "are taken, the others start at random. '': all start at random.",
         to_path,
         default="",
         decides_job=False,

@@ -74,13 +74,38 @@ def load_stages(spark: SparkSession, path: str) -> list[Transformer]:
                 f"{path} has a stage of the class {shortened(name)}, which is not loaded because it could run code "
                 "from the folder; if you trust it, score in Python with PipelineModel.load."
             )
-    ensembles = sum(known[name] is CNNEnsembleClassificationModel for name, _ in named)
-    if ensembles != 1:
-        raise ValueError(
-            f"The pipeline in {path} has {ensembles} CNNEnsembleClassificationModel among its stages instead of one; "
-            "pass --model a folder that 'train' wrote."
-        )
+    _ensemble_folder(path, named)
     return [known[name].load(folder) for name, folder in named]
+
+
+def load_ensemble_alone(spark: SparkSession, path: str) -> CNNEnsembleClassificationModel:
+    """Load a saved ensemble, also from a saved PipelineModel, whose other stages are not loaded.
+
+    Raises
+    ------
+    FileNotFoundError, OSError, ValueError
+        As `load_stages`, except that other stages may be of any class.
+    """
+    read = CNNEnsembleClassificationModel.read().session(spark)
+    try:
+        return read.load(path)
+    except ValueError:
+        named = _classes(spark, path.rstrip("/"), 0)
+        if named is None:
+            raise
+    return read.load(_ensemble_folder(path, named))
+
+
+def _ensemble_folder(path: str, named: Sequence[tuple[str, str]]) -> str:
+    """The folder of the one ensemble among a pipeline's stages."""
+    ours = class_path(CNNEnsembleClassificationModel)
+    folders = [folder for name, folder in named if name == ours]
+    if len(folders) != 1:
+        raise ValueError(
+            f"The pipeline in {path} has {len(folders)} CNNEnsembleClassificationModel among its stages instead of "
+            "one; name the folder of a saved ensemble, or of a pipeline with one."
+        )
+    return folders[0]
 
 
 def _classes(spark: SparkSession, path: str, depth: int) -> list[tuple[str, str]] | None:

@@ -206,7 +206,7 @@ def confusion_matrix(votes: VoteStatistics, class_names: Sequence[str] | None = 
     _check(votes)
     matrix = votes.confusionMatrix
     classes = len(matrix)
-    names = class_labels(classes, class_names or votes.classNames)
+    names = class_labels(classes, votes.classNames if class_names is None else class_names)
     ax = _axes(ax, (6.4, 5.6))
     right = np.eye(classes, dtype=bool)
     errors = np.ma.masked_where(right | (matrix == 0), matrix)
@@ -424,7 +424,7 @@ def disputed_rows(
             "There are no disputed rows to show: the members agree on every row, no row was voted on, or "
             "'keepDisputedRows' is False; pass what model.evaluate(dataset) gives."
         )
-    names = class_labels(len(rows[0].votes), class_names or votes.classNames)
+    names = class_labels(len(rows[0].votes), votes.classNames if class_names is None else class_names)
     columns = min(_COLUMNS, len(rows))
     lines = math.ceil(len(rows) / columns)
     load_matplotlib()

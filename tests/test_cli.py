@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from pyspark.ml import PipelineModel
+from pyspark.sql import functions as F
 from support.results import evaluation, summary
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
@@ -134,11 +135,25 @@ def test_options_of_train_become_params(reported):
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_rows_of_parquet_are_scored_to(spark, digits, trained, tmp_path, form):
     rows, output = str(tmp_path / "rows"), str(tmp_path / form)
-    to_dataframe(spark, digits[1][0]).write.parquet(rows)
+    to_dataframe(spark, digits[1][0]).withColumnRenamed("id", "image.id").write.parquet(rows)
     arguments = ["--input", rows, "--format", "parquet", "--model", trained, "--output", output]
     assert main(["score", *arguments, "--output-format", form]) == 0
     scored = spark.read.format(form).option("header", "true").load(output)
-    assert scored.select("id", "prediction").count() == 360
+    assert scored.select("`image.id`", "prediction").count() == 360
+    assert "features" not in scored.columns
+
+
+def test_features_in_a_struct_are_left_out_of_scored_rows(spark, digits, trained, tmp_path):
+    rows, model, output = (str(tmp_path / name) for name in ("rows", "model", "scored"))
+    (ensemble,) = PipelineModel.load(trained).stages
+    ensemble.setFeaturesCol("image.pixels").save(model)
+    image = F.struct(F.col("features").alias("pixels"), F.col("id").alias("path"))
+    to_dataframe(spark, digits[1][0]).select(image.alias("image")).write.parquet(rows)
+    arguments = ["--input", rows, "--format", "parquet", "--model", model, "--output", output]
+    assert main(["score", *arguments]) == 0
+    scored = spark.read.parquet(output)
+    assert scored.select("image.*").columns == ["path"]
+    assert scored.select("prediction").count() == 360
 
 
 FORMS = {

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -53,6 +54,15 @@ def places(spark, digits, tmp_path_factory):
         (folder / name).mkdir(parents=True)
     for name in ("mixed/0", "mixed/0/old", "mixed/1", "hidden/0", "hidden/_1", "hidden/2"):
         Image.fromarray((x[0] * 15).astype(np.uint8)).save(folder / name / "x.png")
+    for place, name in (
+        ("camera/0", "1.png"),
+        ("camera/0", "_DSC1.JPG"),
+        ("camera/1", "1.png"),
+        ("_new", "_MG_1.jpeg"),
+    ):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "stray.png", folder / place / name)
+    (folder / "flat" / "_SUCCESS").touch()
     assert main(["train", "--input", str(folder / "text"), "--output", str(folder / "model"), *SMALL]) == 0
     return {path.name: str(path) for path in folder.iterdir()} | {"none": str(folder / "nowhere")}
 
@@ -119,6 +129,14 @@ ERRORS = {
     ),
     "pictures at two depths": ([*TRAIN, "--input", "{mixed}", "--format", "images"], "both in .*/0 and in .*/0/old"),
     "a folder that Spark leaves out": ([*TRAIN, "--input", "{hidden}", "--format", "images"], "begins with _"),
+    **{
+        f"pictures that Spark leaves out, {command[0]}": (
+            [*command, "--input", "{camera}", "--format", "images"],
+            r"camera has a picture whose name begins with _, .*_DSC1\.JPG",
+        )
+        for command in (TRAIN, EVALUATE, SCORE)
+    },
+    "new pictures that Spark leaves out": ([*SCORE, "--input", "{_new}", "--format", "images"], r"_MG_1\.jpeg"),
     # ---- output
     "an output that exists": ([*TRAIN[:-1], "{model}", *TEXT], "exists already"),
     "scored rows that exist": ([*SCORE[:-1], "{text}", *TEXT], "exists already"),

@@ -49,6 +49,16 @@ def test_rows_of_weight_0_are_not_learned_from(train, test):
     assert model.members[0].rows == 1437
 
 
+def test_rows_of_weight_0_are_not_in_the_out_of_bag_sample(train):
+    wrong = F.col("id") % 2 == 0
+    mixed = train.withColumn("weight", F.when(wrong, 0.0).otherwise(1.0)).withColumn(
+        "label", F.when(wrong, 0).otherwise(F.col("label"))
+    )
+    votes = small(bagging="bootstrap", weightCol="weight", idCol="id", oobSampleSize=5000).fit(mixed).summary.outOfBag
+    assert len(votes.labels) == mixed.where("weight > 0").count()
+    assert np.array_equal(np.sort(votes.labels), np.sort([row.label for row in mixed.where("weight > 0").collect()]))
+
+
 def test_a_constant_weight_changes_nothing(train):
     plain = small(numMembers=2, idCol="id").fit(train)
     weighted = small(numMembers=2, idCol="id", weightCol="weight").fit(train.withColumn("weight", F.lit(8)))

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from pyspark.sql import functions as F
 from support.classifiers import small
+from support.feature_forms import frame_of_cells, image_struct
 from support.images import encoded
 from support.members import digests
+from support.refusals import refused
 from support.scored import predictions_by_id
 
 
@@ -84,3 +86,10 @@ def test_arrays_of_numbers_are_equivalent_to_raw_bytes(frame_of, classifier, mod
     numbers = frame_of(lambda image: image.ravel().astype(float).tolist(), "array<double>")
     assert digests(classifier.fit(numbers)) == digests(model)
     assert predictions_by_id(model, numbers) == predictions_by_id(model, raw)
+
+
+@pytest.mark.parametrize("height", [0, None])
+def test_an_image_struct_of_no_size_is_refused_where_pictures_are_resized(spark, height):
+    rows = frame_of_cells(spark, "image", [image_struct(), image_struct(b"", height)])
+    classifier = small(featuresCol="features", inputShape=[2, 2, 1], resizeImages=True, numClasses=2)
+    assert "is an unreadable image" in refused(classifier.fit, rows)

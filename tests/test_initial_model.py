@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pyspark.ml import PipelineModel
+from pyspark.ml.feature import SQLTransformer
 from support.bags import SMALL, UNSCALED, bag_of, close, examples, identical, training_plan
 from support.classifiers import small
 from support.members import weights_of
@@ -252,6 +254,15 @@ def test_the_record_is_saved_with_the_model(fitted, tmp_path):
     loaded = CNNEnsembleClassificationModel.load(str(tmp_path / "model"))
     assert loaded.summary.initialLayers == fitted["model"].summary.initialLayers
     assert loaded.getInitialModel() == fitted["model"].getInitialModel()
+
+
+def test_a_saved_pipeline_gives_the_weights_of_its_ensemble(fitted, model, train, tmp_path):
+    stages = [SQLTransformer(statement="SELECT * FROM __THIS__"), model]
+    PipelineModel(stages).save(str(tmp_path / "pipeline"))
+    assert weights_of(small(**KEEP, initialModel=tmp_path / "pipeline").fit(train)) == weights_of(fitted["model"])
+    PipelineModel(stages[:1]).save(str(tmp_path / "none"))
+    sentence = refused(small(initialModel=tmp_path / "none").fit, train)
+    assert "has 0 CNNEnsembleClassificationModel among its stages instead of one; name the folder of" in sentence
 
 
 def test_a_checkpoint_of_another_initial_model_is_not_resumed(paths, train, tmp_path):

@@ -102,7 +102,7 @@ def test_a_pipeline_without_an_ensemble_is_refused(spark, tmp_path):
     PipelineModel([VectorAssembler(inputCols=["a"], outputCol="b")]).save(str(tmp_path / "pipeline"))
     assert refused(load_stages, spark, str(tmp_path / "pipeline")) == (
         f"The pipeline in {tmp_path / 'pipeline'} has 0 CNNEnsembleClassificationModel among its stages instead of one; "
-        "pass --model a folder that 'train' wrote."
+        "name the folder of a saved ensemble, or of a pipeline with one."
     )
 
 

@@ -269,6 +269,13 @@ def test_errors_next_to_a_large_diagonal_have_distinct_shades(ax):
     assert alpha[2, 0] == alpha[1, 1] == 0
 
 
+def test_class_names_may_be_an_array(ax):
+    votes = evaluation(classes=3)
+    plots.confusion_matrix(votes, np.array(["cat", "dog", "eel"]), ax)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog", "eel"]
+    assert plots.disputed_rows(votes, np.array(["cat", "dog", "eel"])) is not None
+
+
 @pytest.mark.filterwarnings("ignore:Glyph")
 def test_class_names_are_drawn_literally_and_long_ones_are_cut(ax):
     plots.confusion_matrix(evaluation(classes=4), AWKWARD_NAMES, ax)

@@ -43,8 +43,10 @@ def vote_on_sample(
     size: int,
     soft: bool,
     thresholds: tuple[float, ...] | None,
-) -> OutOfBag:
+) -> OutOfBag | None:
     """Vote on the `size` rows with the lowest tickets, each by the members that did not train on it.
+
+    None if no row has a ticket that is low enough, which can happen where `size` is a row or two.
 
     Parameters
     ----------
@@ -80,6 +82,8 @@ def vote_on_sample(
         )
     again = {row["member"] for row in voted if row["report"] != trained.sample_reports[row["member"]]}
     warn_of_trainings(again, "their rows of the out-of-bag sample were lost before the votes")
+    if not voted:
+        return None
     voted.sort(key=lambda row: (row["ticket"], row["label"], row["votes"]))
     pictures = most_disputed(row["disputed"] for row in voted if row["disputed"] is not None)
     return OutOfBag(

@@ -33,7 +33,20 @@ def field_path(schema: StructType, name: str) -> list[StructField]:
 def column(dataset: DataFrame, name: str) -> Column:
     """The column or field that `field` finds."""
     parts = [entry.name for entry in field_path(dataset.schema, name)]
-    return F.col(".".join("`" + part.replace("`", "``") + "`" for part in parts))
+    return F.col(".".join(map(_quoted, parts)))
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def without(dataset: DataFrame, name: str) -> DataFrame:
+    """The DataFrame without the column or field that `field` finds; a struct of that field alone goes with it."""
+    path = field_path(dataset.schema, name)
+    if len(path) > 1 and len(path[-2].dataType.fields) > 1:  # type: ignore[attr-defined]
+        top, *inner = (entry.name for entry in path)
+        return dataset.withColumn(top, column(dataset, top).dropFields(".".join(map(_quoted, inner))))
+    return dataset.drop(path[0].name)
 
 
 def field(dataset: DataFrame, name: str, param: str) -> StructField:

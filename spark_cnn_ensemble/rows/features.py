@@ -287,7 +287,8 @@ def _fault(source: Source, pixels: PixelFormat) -> Column:
 
 def _fault_of_struct(source: Source, pixels: PixelFormat, null: Column) -> Column:
     height, width, channels = source.size
-    fault = null.when(height < 0, F.lit("is an unreadable image; fix the row"))
+    unreadable = (height <= 0) | (width <= 0) | channels.isNull()
+    fault = null.when(F.coalesce(unreadable, F.lit(True)), F.lit("is an unreadable image; fix the row"))
     count: Column = F.lit(pixels.size)
     if pixels.resize:
         fault = fault.when(

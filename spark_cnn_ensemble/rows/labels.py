@@ -104,11 +104,11 @@ def labels_of(dataset: DataFrame, name: str) -> Labels:
             f"Column '{name}' (parameter 'labelCol') is of type {kind.simpleString()}, but labels must be class "
             f"indices 0, 1, 2, ..., or vectors or arrays of probabilities; {_remedy(name, kind)}."
         )
-    names = attributes.get("vals")
+    names = [str(name) for name in attributes.get("vals") or ()]
     count = len(names) if names else attributes.get("num_vals")
     if count is None and attributes.get("type") == "binary":
         count = 2
-    return Labels(name, value.cast("double"), None, names, count)
+    return Labels(name, value.cast("double"), None, names or None, count)
 
 
 def _largest(numbers: Column) -> Column:

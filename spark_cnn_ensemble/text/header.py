@@ -46,6 +46,12 @@ def check_first_lines(
         if row is not None:
             break
     else:
+        if first and b"\r" in first.strip():
+            raise ValueError(
+                f"The header in {root} has carriage returns where line feeds are expected; convert its line ends."
+            )
+        if first:
+            raise ValueError(f"No row is in {root} after the header; leave header out if the first line is a row.")
         raise ValueError(f"No row is in {root}; files whose names start with '_' or '.' are not read.")
     layout = layout._replace(columns=len(cells_of(row, layout.sep)))
     if what := foreign(first or row):

@@ -253,6 +253,8 @@ def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rule
     if not rules.sample_size:
         return None
     counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
+    if examples.weights is not None:
+        counted &= examples.weights > 0  # others may have labels that are known to be wrong
     tickets = rows["ticket"].to_numpy(np.float64)
     candidates = np.flatnonzero(counted & (tickets < _highest_ticket(num_training, rules)))
     if not len(candidates):

@@ -17,7 +17,7 @@ from spark_cnn_ensemble.worker.decision import decide, votes_per_class
 from spark_cnn_ensemble.worker.disputed_rows import disputed_pictures, most_disputed
 from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.pixels import PixelFormat
-from spark_cnn_ensemble.worker.scoring import read_pixels
+from spark_cnn_ensemble.worker.scoring import not_computed, read_pixels, refuse_faults
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
@@ -56,11 +56,19 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         images, faults = read_pixels(frame["features"].tolist(), frame["name"].tolist(), plan)
         sound = np.ones(len(images), bool)
         sound[list(faults)] = False
-        images, labels = images[sound], frame["label"].to_numpy(np.int64)[sound]
+        labels = frame["label"].to_numpy(np.int64)
+        while sound.any():
+            votes, softmax, right_by_size = _vote_step_by_step(images[sound], labels[sound], plan, weights_of)
+            found, places = not_computed(softmax), np.flatnonzero(sound)
+            if not found:
+                break
+            faults |= {int(places[row]): fault for row, fault in found.items()}
+            refuse_faults(faults, frame["name"].tolist(), plan)
+            sound[list(faults)] = False
         skipped += len(faults)
-        if not len(images):
+        if not sound.any():
             continue
-        votes, softmax, right_by_size = _vote_step_by_step(images, labels, plan, weights_of)
+        images, labels = images[sound], labels[sound]
         counts = votes_per_class(votes, classes)
         prediction = decide((softmax if plan.soft else counts) / members, softmax, plan)
         right, winning = prediction == labels, counts[np.arange(len(labels)), prediction].astype(int)
@@ -117,7 +125,7 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
         votes = np.full((len(frame), plan.num_members), -1, np.int64)
         softmax = np.zeros((len(frame), plan.num_classes))
         for rows, member, output in load_ensemble(plan, weights_of).outputs(images):
-            may_vote = out_of_bag[rows, member]
+            may_vote = out_of_bag[rows, member] & np.isfinite(output).all(axis=1)
             votes[rows, member] = np.where(may_vote, output.argmax(axis=1), -1)
             softmax[rows] += np.where(may_vote[:, None], output, 0)
         counts = votes_per_class(votes, plan.num_classes)

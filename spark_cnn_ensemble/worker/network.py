@@ -170,9 +170,15 @@ def compute_in_bfloat16(network: Any) -> None:
             else:
                 yield layer
 
+    def scales(layer: Any) -> bool:
+        return layer.name == STANDARDIZATION or isinstance(layer, layers.Rescaling | layers.Normalization)
+
+    every = list(leaves(network))
+    weighted = next((index for index, layer in enumerate(every) if layer.weights and not scales(layer)), len(every))
+    first = max((index + 1 for index in range(weighted) if scales(every[index])), default=0)
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")
-    for layer in list(leaves(network))[:-1]:
-        if layer.name != STANDARDIZATION and not isinstance(layer, layers.Rescaling | layers.Normalization):
+    for layer in every[first:-1]:
+        if not scales(layer):
             layer.dtype_policy = policy
 
 

@@ -14,7 +14,7 @@ from spark_cnn_ensemble.worker.refusal import Unusable
 
 MAX_RESIZED = 50_000_000  # pixels of a picture that is decoded to be resized; a bomb's header claims more
 _PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
+_JPEG, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _OTHER_FORMATS = {
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
@@ -29,8 +29,13 @@ _WHITE = (255, 255, 255, 255)
 
 
 def is_encoded(data: bytes, size: int) -> bool:
-    """Whether bytes are an encoded PNG or JPEG rather than `size` raw pixels."""
-    return data[:8] == _PNG or (data[:3] == _JPEG and len(data) != size)
+    """Whether bytes are an encoded PNG or JPEG rather than `size` raw pixels.
+
+    A file may happen to have as many bytes as pixels are expected, and raw pixels may begin as a JPEG does.
+    """
+    if data[:3] == _JPEG:
+        return len(data) != size or data.rstrip(b"\0").endswith(_JPEG_END)
+    return data[:8] == _PNG
 
 
 def other_format(data: bytes, length: int) -> str | None:
@@ -68,7 +73,7 @@ def encoded_shape(data: bytes) -> tuple[int, int, int]:
         Pillow cannot read the bytes.
     """
     with _open(data) as image:
-        grey = image.mode in ("1", "L", "LA", "F") or _is_16_bits(image)
+        grey = image.mode in ("1", "L", "LA", "F") or _is_16_bits(image) or _is_16_bits_with_alpha(data)
         return image.height, image.width, 1 if grey else 4 if image.mode == "RGBA" else 3
 
 
@@ -122,6 +127,10 @@ def decode(data: bytes, shape: tuple[int, int, int], resize: bool, size_remedy: 
             if channels not in _MODES:
                 fault = f"is an encoded image, which cannot be decoded to {channels} channels"
                 raise Unusable(fault, "set the channels of 'inputShape' to 1, 3 or 4")
+            if _is_16_bits_with_alpha(data):
+                raise Unusable(
+                    "is a PNG of 16 bits of grey with alpha, of which 8 would be read", "remove its alpha channel"
+                )
             depth = data[24] if data[:8] == _PNG else 8
             return _grey_of_16_bits(image, shape) if _is_16_bits(image) else _picture(image, shape, depth)
     except Unusable:
@@ -157,6 +166,11 @@ def resized_struct(cell: bytes, shape: tuple[int, int, int]) -> np.ndarray:
 def rgb(pixels: np.ndarray) -> np.ndarray:
     """Pixels (..., 3 or 4 channels) with blue and red exchanged; an alpha channel stays the last."""
     return np.concatenate([pixels[..., 2::-1], pixels[..., 3:]], axis=-1)
+
+
+def _is_16_bits_with_alpha(data: bytes) -> bool:
+    """Whether the header of a PNG says so; Pillow opens such a picture as one of 8 bits and three colours."""
+    return data[:8] == _PNG and data[24:26] == b"\x10\x04"
 
 
 def _is_16_bits(image: Any) -> bool:

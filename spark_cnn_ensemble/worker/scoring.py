@@ -5,7 +5,7 @@ Spark runs `vote_batches` for `transform`; the model calls `vote_once` on the dr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,9 @@ from spark_cnn_ensemble.worker.refusal import Fault, Refusal, row_fault
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
+_NOT_COMPUTED = Fault(
+    "has numbers so far from those of the training rows that members compute NaN", "fix or scale the row"
+)
 _POOL_BYTES = 64 << 20  # float32 pixels of the rows that are decided together
 
 
@@ -41,34 +44,48 @@ def vote_batches(
         The plan's outputs; null for rows that cannot be scored.
     """
     ensemble = None
-    for images, faults in _blocks(batches, plan):
+    for images, names, faults in _blocks(batches, plan):
         if ensemble is None:
             ensemble = load_ensemble(plan, weights_of)
-        columns = _decision(ensemble, images, plan) if plan.may_stop_early else _votes(ensemble, images, plan)
+        vote = _decision if plan.may_stop_early else _votes
+        columns, softmax = vote(ensemble, images, plan)
+        faults = {**not_computed(softmax), **faults}
+        refuse_faults(faults, names, plan)
         columns["prediction"][list(faults)] = np.nan
         if "uncertainty" in plan.outputs:
             columns["uncertainty"] = np.where(np.isnan(columns["prediction"]), np.nan, entropy(columns["probability"]))
         yield pd.DataFrame({name: _cells(columns[name], faults) for name in plan.outputs})
 
 
-def _votes(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
+def _votes(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The columns, and the summed softmax (n, classes)."""
     votes, softmax = ensemble.vote(images)
     raw, probability, prediction = majority(votes, softmax, plan)
-    return {
+    columns = {
         "rawPrediction": raw,
         "probability": probability,
         "prediction": prediction,
         "memberPredictions": votes.astype(np.int32),
     }
+    return columns, softmax
 
 
-def _decision(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> dict[str, np.ndarray]:
+def _decision(
+    ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """The column "prediction", and the summed softmax (n, classes) of the members that voted."""
     pool = plan.block_rows * max(1, _POOL_BYTES // (4 * plan.pixels.size * plan.block_rows))
     parts = [decide_early(ensemble, images[begin : begin + pool], plan) for begin in range(0, len(images), pool)]
-    return {"prediction": np.concatenate(parts).astype(np.float64)}
+    predictions, softmax = map(np.concatenate, zip(*parts, strict=True))
+    return {"prediction": predictions.astype(np.float64)}, softmax
 
 
-def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> np.ndarray:
+def not_computed(softmax: np.ndarray) -> dict[int, Fault]:
+    """The rows of summed softmax (n, classes) that are not numbers, which no class can win."""
+    return dict.fromkeys(np.flatnonzero(~np.isfinite(softmax).all(axis=1)).tolist(), _NOT_COMPUTED)
+
+
+def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan) -> tuple[np.ndarray, np.ndarray]:
     """The prediction of `majority` for each image, from as few votes as are certain to give it.
 
     An image is decided when its leading class is ahead by more votes than are still to come, so that not even a tie is
@@ -83,8 +100,10 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
 
     Returns
     -------
-    numpy.ndarray
+    predictions : numpy.ndarray
         Shape (n,).
+    softmax : numpy.ndarray
+        Shape (n, classes): summed over the members that voted.
     """
     counts, softmax = np.zeros((len(images), plan.num_classes)), np.zeros((len(images), plan.num_classes))
     undecided = np.arange(len(images))
@@ -102,7 +121,7 @@ def decide_early(ensemble: LoadedEnsemble, images: np.ndarray, plan: VotingPlan)
         if not len(undecided):
             break
         blocks = ensemble.blocks(images, undecided)
-    return decide(counts, softmax, plan)
+    return decide(counts, softmax, plan), softmax
 
 
 def _cells(values: np.ndarray, faults: Iterable[int]) -> Any:
@@ -125,13 +144,19 @@ def vote_once(cell: np.ndarray, plan: VotingPlan, weights_of: WeightsOf) -> tupl
     images, faults = to_pixels([cell], plan.pixels)
     for fault in faults.values():
         raise Refusal(f"The vector {fault.what}; give the {plan.pixels.size} numbers of one image.")
-    return majority(*load_ensemble(plan, weights_of).vote(images), plan)
+    votes, softmax = load_ensemble(plan, weights_of).vote(images)
+    for fault in not_computed(softmax).values():
+        raise Refusal(f"The vector {fault.what}; give numbers like those of the training rows.")
+    return majority(votes, softmax, plan)
 
 
 def _blocks(
     batches: Iterable[tuple[pd.Series, pd.Series]], plan: VotingPlan
-) -> Iterator[tuple[np.ndarray, dict[int, Fault]]]:
-    """Recut batches of any size into multiples of the plan's block; only the last may have another size."""
+) -> Iterator[tuple[np.ndarray, list[Any], dict[int, Fault]]]:
+    """Recut batches of any size into multiples of the plan's block; only the last may have another size.
+
+    Yields pixels, the names of their rows, and faults.
+    """
     cells: list[Any] = []
     names: list[Any] = []
     for batch in batches:
@@ -139,17 +164,29 @@ def _blocks(
         names.extend(batch[1])
         whole = len(cells) - len(cells) % plan.block_rows
         if whole:
-            yield read_pixels(cells[:whole], names, plan)
+            images, faults = read_pixels(cells[:whole], names, plan)
+            yield images, names[:whole], faults
             del cells[:whole], names[:whole]
     if cells:
-        yield read_pixels(cells, names, plan)
+        images, faults = read_pixels(cells, names, plan)
+        yield images, names, faults
 
 
 def read_pixels(cells: Sequence[Any], names: Sequence[Any], plan: VotingPlan) -> tuple[np.ndarray, dict[int, Fault]]:
     """See `to_pixels`; refuses cells that cannot be scored by their rows' names, if the plan says so."""
     images, faults = to_pixels(cells, plan.pixels)
+    refuse_faults(faults, names, plan)
+    return images, faults
+
+
+def refuse_faults(faults: Mapping[int, Fault], names: Sequence[Any], plan: VotingPlan) -> None:
+    """Refuse rows that cannot be scored by the name of the first one, if the plan says so.
+
+    Raises
+    ------
+    Refusal
+    """
     if faults and plan.refuse_invalid:
         first = min(faults)
         sentence = row_fault(plan.pixels.column, names[first], faults[first])
         raise Refusal(f"{sentence[:-1]}, or 'keep' for a null prediction.")
-    return images, faults

@@ -16,6 +16,7 @@ CHUNK_BYTES = 8 << 20  # of pixels that are read at once
 
 _RESOLUTION = float(np.finfo(np.float32).eps)  # of float32, relative to a number
 _SMALLEST = float(np.finfo(np.float32).tiny)  # TensorFlow computes with 0 for less
+_SMALLEST_FACTOR = 1.0001 * _SMALLEST  # not less once it is rounded
 _VARIANCES = (1e-12, 1e38)  # in the range of float32, and large next to the epsilon of the layer
 
 
@@ -75,7 +76,8 @@ def standardization_weights(mean: np.ndarray, variance: np.ndarray, scaled: bool
     used = _variance_to_use(mean, variance)
     if not scaled:
         return [mean.astype(np.float32), used.astype(np.float32)]
-    return [array.astype(np.float32) for array in (1 / np.sqrt(used), mean, np.ones_like(mean))]
+    factor = np.maximum(1 / np.sqrt(used), _SMALLEST_FACTOR)
+    return [array.astype(np.float32) for array in (factor, mean, np.ones_like(mean))]
 
 
 def check_variation(mean: np.ndarray, variance: np.ndarray, column: str, member: int) -> None:

@@ -211,3 +211,9 @@ def test_vectors_and_arrays_of_one_content_are_drawn_alike(spark):
     for form in forms.values():
         other = frame.withColumn("label", form)
         assert other.select(labels_of(other, "label").content).collect() == rows
+
+
+def test_names_of_classes_in_metadata_are_texts(spark):
+    rows = spark.createDataFrame([(0,), (1,)], "label int")
+    rows = rows.withMetadata("label", {"ml_attr": {"type": "nominal", "vals": [7, 9]}})
+    assert labels_of(rows, "label").class_names == ["7", "9"]

@@ -151,6 +151,8 @@ FORMS = {
         {
             "null": (None, "is null"),
             "unreadable": (image_struct(b"", -1, -1, -1), "is an unreadable image"),
+            "empty": (image_struct(b"", 0, 2), "is an unreadable image"),
+            "of no height": (image_struct(bytes(4), None, 2), "is an unreadable image"),
             "another size": (image_struct(bytes(6), 2, 3), "is an image of 2x3x1 where 2x2x1 was expected"),
             "turned": (image_struct(bytes(4), 1, 4), "is an image of 1x4x1 where 2x2x1 was expected"),
             "another depth": (image_struct(bytes(12), 2, 2, 3), "is an image of 2x2x3 where 2x2x1 was expected"),

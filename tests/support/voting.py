@@ -12,6 +12,9 @@ from support.bags import SMALL, cut
 
 DIGITS = PixelFormat("features", "array", (8, 8, 1))
 
+# A cell of finite numbers for which members compute NaN.
+FAR = np.random.default_rng(0).choice(np.float32([3.4e38, -3.4e38]), 64)
+
 
 def untrained_members(architecture, count, seed=0):
     """Packed weights of untrained members, and their Keras models."""

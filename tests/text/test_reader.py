@@ -230,7 +230,8 @@ def test_spark_counts_rows_and_not_parts(spark, tmp_path):
         ("a,Class\n1,2\n", {"sep": ",", "header": True, "label": None}, "names column 2 'class', .* set label='last'"),
         ("a,y,b\n1,2,3\n", {"sep": ",", "header": True}, "names column 2 'y', .* write the file with it first or last"),
         (",a,label\n0,1,2\n", {"sep": ",", "header": True}, r"an index that pandas or R wrote; .*index=False"),
-        ("label,a\n", {"sep": ",", "header": True, "label": "first"}, "No row is in"),
+        ("label,a\n", {"sep": ",", "header": True, "label": "first"}, "No row is in .* after the header"),
+        ("a,label\r1,2\r", {"sep": ",", "header": True}, "has carriage returns where line feeds are expected"),
         ('"a" "y"\n"1" 5 3\n', {"header": True}, r"its header has no name for the first column.*row\.names = FALSE"),
         (",0,1,label\n0,5,6,1\n", {}, r"; set sep=',', header=True, label='last', or fix"),
         (

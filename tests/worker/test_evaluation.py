@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.bags import SMALL, cut, numbers
-from support.voting import DIGITS, votes_of, voting_plan
+from support.voting import DIGITS, FAR, votes_of, voting_plan
 
 from spark_cnn_ensemble.worker.evaluation import count_votes, vote_out_of_bag
 from spark_cnn_ensemble.worker.network import build_network
+from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import pack_weights
 
@@ -34,6 +35,21 @@ def test_votes_are_counted_against_the_labels(three_members, thousand_cells):
     right = [(network.predict(images, verbose=0).argmax(axis=1) == labels[usable]).sum() for network in networks]
     # Rounding may settle a tie in float32 either way.
     assert np.abs(counted["memberRight"][0] - right).max() <= 1
+
+
+def test_rows_that_members_cannot_compute_are_not_counted(three_members, thousand_cells):
+    weights, _ = three_members
+    frame = pd.DataFrame(
+        {"features": [thousand_cells[0], None, FAR, thousand_cells[1]], "label": [1, 2, 3, 4], "name": "x"}
+    )
+    plan = voting_plan("far", refuse_invalid=False)
+    (counted,) = count_votes([frame], plan, weights.__getitem__)
+    (usable,) = count_votes([frame.iloc[[0, 3]]], plan, weights.__getitem__)
+    assert (counted["skipped"][0], usable["skipped"][0]) == (2, 0)
+    for name in ("confusion", "memberRight", "rightBySize"):
+        assert np.array_equal(counted[name][0], usable[name][0])
+    with pytest.raises(Refusal, match="members compute NaN"):
+        list(count_votes([frame.drop(index=1)], replace(plan, refuse_invalid=True), weights.__getitem__))
 
 
 def constant_member(probability):

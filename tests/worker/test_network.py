@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.bags import SMALL, bag_of, random_examples, training_plan
+from support.networks import network_json
 
-from spark_cnn_ensemble.worker.network import build_network, count_weights
+from spark_cnn_ensemble.worker.network import build_network, compute_in_bfloat16, count_weights
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.scoring import vote_batches
 from spark_cnn_ensemble.worker.trainer import Trainer
@@ -47,6 +48,26 @@ def test_the_built_in_network_trains_and_scores(shape, classes, precision, chang
     (scored,) = vote_batches([(cells, [None] * len(cells))], voting, lambda _: pack_weights(weights))
     assert np.stack(scored["probability"]).shape == (len(rows), classes)
     assert scored["prediction"].between(0, classes - 1).all()
+
+
+def test_bfloat16_begins_after_the_layers_that_scale_the_pixels():
+    from keras import layers
+
+    parts = [
+        *(layers.RandomFlip(name="flip"), layers.Rescaling(1 / 255, name="scale")),
+        *(
+            layers.ZeroPadding2D(name="pad"),
+            layers.Conv2D(2, 3, name="convolution"),
+            layers.Rescaling(2.0, name="again"),
+        ),
+        *(layers.Flatten(name="flatten"), layers.Dense(10, activation="softmax", name="softmax")),
+    ]
+    network = build_network(replace(SMALL, network=network_json(*parts, shape=(8, 8, 1)), standardization=False))
+    compute_in_bfloat16(network)
+    types = {layer.name: layer.compute_dtype for layer in network.layers if layer.name in {part.name for part in parts}}
+    exact = {"flip", "scale", "again", "softmax"}
+    assert types == {name: "float32" if name in exact else "bfloat16" for name in types}
+    assert len(types) == len(parts)
 
 
 @pytest.mark.parametrize("standardization", [True, False])

@@ -1,6 +1,7 @@
 """Cells of every form become the same pixels, and unusable cells get a fault."""
 
 import re
+import struct
 import zlib
 
 import numpy as np
@@ -127,6 +128,28 @@ def test_raw_pixels_that_begin_like_a_jpeg_are_raw_pixels():
     block, faults = to_pixels([data], PixelFormat("image", "bytes", (2, 2, 1)))
     assert not faults
     assert block.tobytes() == data
+
+
+def test_a_jpeg_of_as_many_bytes_as_pixels_is_a_jpeg(digits):
+    picture = np.kron(digits[0][0][0] * 15, np.ones((4, 4))).astype(np.uint8)
+    short = encoded(picture, "JPEG")
+    data = encoded(picture, "JPEG", comment=b"x" * (picture.size - len(short) - 4))
+    assert len(data) == picture.size
+    block, faults = to_pixels([data], PixelFormat("image", "bytes", (*picture.shape, 1)))
+    assert not faults
+    assert abs(block[0, ..., 0].astype(int) - picture).mean() < 10
+
+
+def test_16_bits_of_grey_with_alpha_are_refused_as_8_would_be_read():
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = zlib.compress(b"\0" + struct.pack(">4H", 300, 65535, 40000, 65535))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 4, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    assert encoded_shape(data) == (1, 2, 1)
+    _, faults = to_pixels([data], PixelFormat("image", "bytes", (1, 2, 1)))
+    assert faults[0] == ("is a PNG of 16 bits of grey with alpha, of which 8 would be read", "remove its alpha channel")
 
 
 # ------------------------------------------------------------------------------------- encoded images

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.bags import SMALL, numbers
-from support.voting import untrained_members, votes_of, voting_plan
+from support.voting import FAR, untrained_members, votes_of, voting_plan
 
 from spark_cnn_ensemble.worker.blocks import groups_of
 from spark_cnn_ensemble.worker.decision import majority
@@ -91,6 +91,24 @@ def test_an_unusable_row_is_refused_otherwise(three_members, thousand_cells, cel
         votes_of([thousand_cells[0], UNUSABLE[cell]], [], voting_plan("refused"), weights)
 
 
+@pytest.mark.parametrize("outputs", [("prediction",), ("prediction", "probability")], ids=["early", "all votes"])
+def test_a_row_that_members_cannot_compute_has_no_prediction(three_members, thousand_cells, outputs):
+    weights, _ = three_members
+    plan = voting_plan("far", refuse_invalid=False, outputs=outputs)
+    scored = votes_of([thousand_cells[0], FAR, thousand_cells[1]], [], plan, weights)
+    usable = votes_of(thousand_cells[:2], [], plan, weights)
+    assert scored["prediction"].isna().tolist() == [False, True, False]
+    assert np.array_equal(scored["prediction"].dropna(), usable["prediction"])
+    assert "probability" not in outputs or scored["probability"][1] is None
+    sentence = (
+        r"^A row: column 'features' has numbers so far from those of the training rows that members compute NaN; .*\.$"
+    )
+    with pytest.raises(Refusal, match=sentence):
+        votes_of([thousand_cells[0], FAR], [], replace(plan, refuse_invalid=True), weights)
+    with pytest.raises(Refusal, match=r"^The vector has numbers so far from .*; give numbers like those of"):
+        vote_once(FAR, plan, weights.__getitem__)
+
+
 # ------------------------------------------------------------------------------------ early decisions
 
 
@@ -137,7 +155,7 @@ def test_an_early_decision_is_that_of_all_votes(data):
     rows = data.draw(st.lists(row, min_size=1, max_size=40))
     images = np.array(rows, np.float32).reshape(-1, members, classes, 1)
     plan = early_plan(members, classes)
-    assert np.array_equal(decide_early(ScriptedMembers(members), images, plan), prediction_of_all(images, plan))
+    assert np.array_equal(decide_early(ScriptedMembers(members), images, plan)[0], prediction_of_all(images, plan))
 
 
 def calls_to_decide(votes):
@@ -145,7 +163,7 @@ def calls_to_decide(votes):
     members = len(votes[0])
     ensemble, plan = ScriptedMembers(members), early_plan(members, 3)
     images = np.eye(3, dtype=np.float32)[np.array(votes)][..., None]
-    assert np.array_equal(decide_early(ensemble, images, plan), prediction_of_all(images, plan))
+    assert np.array_equal(decide_early(ensemble, images, plan)[0], prediction_of_all(images, plan))
     return ensemble.calls
 
 

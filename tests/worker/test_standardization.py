@@ -30,6 +30,7 @@ SCALES = {
     "1e20": (1e20, 0),
     "1e30": (1e30, 0),
     "1e37": (1e37, 0),
+    "2e37": (2e37, 0),
     "negative": (-1e-7, 0),
     "a small offset": (1 / 16, 1092.6),
     "an offset of 10,000 deviations": (1 / 16, 3700),

@@ -58,7 +58,8 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         sound[list(faults)] = False
         labels = frame["label"].to_numpy(np.int64)
         while sound.any():
-            votes, softmax, right_by_size = _vote_step_by_step(images[sound], labels[sound], plan, weights_of)
+            kept, known = images[sound], labels[sound]
+            votes, softmax, right_by_size = _vote_step_by_step(kept, known, plan, weights_of)
             found, places = not_computed(softmax), np.flatnonzero(sound)
             if not found:
                 break
@@ -68,7 +69,7 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         skipped += len(faults)
         if not sound.any():
             continue
-        images, labels = images[sound], labels[sound]
+        images, labels = kept, known
         counts = votes_per_class(votes, classes)
         prediction = decide((softmax if plan.soft else counts) / members, softmax, plan)
         right, winning = prediction == labels, counts[np.arange(len(labels)), prediction].astype(int)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 from support.classifiers import small
 
@@ -83,14 +84,21 @@ def test_a_model_without_the_members_that_diverged_votes_and_names_them(divergin
         assert sorted(one.summary.missingMembers) == members
         assert all("diverged" in reason for reason in one.summary.missingMembers.values())
         assert one.getNumMembers() == 2
-    scored = {row["id"]: row for row in loaded.transform(rows).collect()}
-    assert all(row["rawPrediction"].toArray().sum() == 2 for row in scored.values())
+    with pytest.raises(
+        PySparkException, match="has numbers so far from those of the training rows that members compute NaN"
+    ):
+        loaded.transform(rows).collect()
+    scored = {row["id"]: row for row in loaded.setHandleInvalid("keep").transform(rows).collect()}
+    voted = {key: row["rawPrediction"].toArray().sum() for key, row in scored.items() if row["prediction"] is not None}
+    assert set(voted.values()) == {2}
+    assert len(scored) - len(voted) == 1, "the image that overflows has no prediction"
 
     # Out-of-bag, each sound member votes on the rows that it did not train on.
     by_ticket = rows.select("id", DRAW.ticket(F.xxhash64("id")).alias("ticket")).orderBy("ticket")
     ids = [row["id"] for row in by_ticket.limit(200).collect()]
     expected = [
-        [-1 if bags[row, member] else scored[row]["each"][at] for at, member in enumerate(sound)] for row in ids
+        [-1 if bags[row, member] or row not in voted else scored[row]["each"][at] for at, member in enumerate(sound)]
+        for row in ids
     ]
     assert np.array_equal(model.summary.outOfBag.votes, expected)
     assert loaded.summary.outOfBag == model.summary.outOfBag

@@ -129,7 +129,7 @@ def decode(data: bytes, shape: tuple[int, int, int], resize: bool, size_remedy: 
                 raise Unusable(fault, "set the channels of 'inputShape' to 1, 3 or 4")
             if _is_16_bits_with_alpha(data):
                 raise Unusable(
-                    "is a PNG of 16 bits of grey with alpha, of which 8 would be read", "remove its alpha channel"
+                    "is a 16-bit grey PNG with alpha, which can be read with 8 bits only", "remove its alpha channel"
                 )
             depth = data[24] if data[:8] == _PNG else 8
             return _grey_of_16_bits(image, shape) if _is_16_bits(image) else _picture(image, shape, depth)

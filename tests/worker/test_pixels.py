@@ -140,7 +140,7 @@ def test_a_jpeg_of_as_many_bytes_as_pixels_is_a_jpeg(digits):
     assert abs(block[0, ..., 0].astype(int) - picture).mean() < 10
 
 
-def test_16_bits_of_grey_with_alpha_are_refused_as_8_would_be_read():
+def test_16_bits_of_grey_with_alpha_are_refused():
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
@@ -149,7 +149,10 @@ def test_16_bits_of_grey_with_alpha_are_refused_as_8_would_be_read():
     data = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     assert encoded_shape(data) == (1, 2, 1)
     _, faults = to_pixels([data], PixelFormat("image", "bytes", (1, 2, 1)))
-    assert faults[0] == ("is a PNG of 16 bits of grey with alpha, of which 8 would be read", "remove its alpha channel")
+    assert faults[0] == (
+        "is a 16-bit grey PNG with alpha, which can be read with 8 bits only",
+        "remove its alpha channel",
+    )
 
 
 # ------------------------------------------------------------------------------------- encoded images

@@ -61,12 +61,9 @@ def load_stages(spark: SparkSession, path: str) -> list[Transformer]:
         A stage is of a class that could run code, no stage or more than one is an ensemble, or the folder holds
         something else, or is damaged.
     """
-    try:
+    named = _classes(spark, path.rstrip("/"), 0)
+    if named is None:
         return [CNNEnsembleClassificationModel.load(path)]
-    except ValueError:
-        named = _classes(spark, path.rstrip("/"), 0)
-        if named is None:
-            raise
     known = {**_TRANSFORMERS, class_path(CNNEnsembleClassificationModel): CNNEnsembleClassificationModel}
     for name, _ in named:
         if name not in known:
@@ -86,14 +83,9 @@ def load_ensemble_alone(spark: SparkSession, path: str) -> CNNEnsembleClassifica
     FileNotFoundError, OSError, ValueError
         As `load_stages`, except that other stages may be of any class.
     """
-    read = CNNEnsembleClassificationModel.read().session(spark)
-    try:
-        return read.load(path)
-    except ValueError:
-        named = _classes(spark, path.rstrip("/"), 0)
-        if named is None:
-            raise
-    return read.load(_ensemble_folder(path, named))
+    named = _classes(spark, path.rstrip("/"), 0)
+    folder = path if named is None else _ensemble_folder(path, named)
+    return CNNEnsembleClassificationModel.read().session(spark).load(folder)
 
 
 def _ensemble_folder(path: str, named: Sequence[tuple[str, str]]) -> str:

@@ -217,7 +217,6 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
         `path` contains a character of a pattern.
     """
     refuse_pattern(path, "Path")
-    path = path.rstrip("/")
     if not overwrite and engine_of(spark).files.exists(path) and not _unfinished(spark, path):
         raise path_exists(path)
 

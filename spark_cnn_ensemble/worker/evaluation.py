@@ -116,8 +116,9 @@ def vote_out_of_bag(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of
     Yields
     ------
     pandas.DataFrame
-        Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the row was in the member's bag, a prediction is -1 where it
-        was in every bag; disputed is a picture for the most disputed rows, else null; member and report as they were.
+        Columns of `OUT_OF_BAG_SCHEMA`: a vote is -1 where the row was in the member's bag or the member computes NaN, a
+        prediction is -1 where no member votes; disputed is a picture for the most disputed rows, else null; member and
+        report as they were.
     """
     for frame in frames:
         images = _stored_pixels(frame["bytes"].tolist(), plan.pixels)

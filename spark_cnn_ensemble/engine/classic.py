@@ -93,8 +93,8 @@ class ClassicEngine(Engine):
 
     def live_reports(self) -> LiveReports | None:
         # Where Spark's own executors reach the driver.
-        host = self._context.getConf().get("spark.driver.host", "").strip("[]")
-        bind = self._context.getConf().get("spark.driver.bindAddress", host).strip("[]")
+        host = str(self._spark.conf.get("spark.driver.host", "")).strip("[]")
+        bind = str(self._spark.conf.get("spark.driver.bindAddress", host)).strip("[]")
         try:
             return LiveReports(bind, host)
         except OSError:

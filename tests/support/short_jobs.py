@@ -3,13 +3,15 @@
 import os
 import sys
 
-# Java that is compiled for a query, the line of Python that made a column, and the longer description of a plan cost more
-# than short jobs gain by them. The sessions of clusters, of the command line and of other processes have all three.
+# Java that is compiled for a query, the line of Python that made a column, the longer description of a plan, and the size
+# of a batch after each row cost more than short jobs gain by them. The sessions of clusters, of the command line and of
+# other processes have all four.
 SHORT_JOBS = {
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
     "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.sql.ui.explainMode": "simple",
+    "spark.sql.execution.arrow.maxBytesPerBatch": str(2**31 - 1),
 }
 
 

@@ -72,6 +72,9 @@ def _labels(y: Any, rows: int) -> np.ndarray:
         if len(missing):
             raise ValueError(f"y has no label in row {missing[0]}; leave out the rows without one.")
         y = y.to_numpy()
+    if isinstance(y, np.ma.MaskedArray) and np.ma.is_masked(y):
+        row = np.flatnonzero(np.ma.getmaskarray(y).reshape(len(y), -1).any(axis=1))[0]
+        raise ValueError(f"y has no label in row {row}, which is masked; leave out the rows without one.")
     if isinstance(y, str):
         raise ValueError(f"y is the text {y!r}; pass the labels themselves, such as table[{y!r}].")
     labels = _as_array(y, "y")

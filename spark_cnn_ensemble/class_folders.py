@@ -16,7 +16,8 @@ CLASS_NAME_COL = "className"
 
 # Names of folders that divide the pictures rather than name a class.
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation", "eval", "holdout", "dev"}
-_PICTURES = ("png", "jpg", "jpeg", "PNG", "JPG", "JPEG")
+_PICTURES = "[pP][nN][gG],[jJ][pP][gG],[jJ][pP][eE][gG]"  # their extensions, as a pattern
+_DEEPEST = 6  # folders above a picture in which hidden names are looked for
 _MOST_NAMED = 10  # folders or classes in a message
 
 # Spark's conf for what opening a file costs. By its default, a task is at most 32 files, however small.
@@ -70,14 +71,15 @@ def check_folders(path: str, folders: Iterable[str]) -> None:
     folders = list(folders)
     if not folders:
         raise ValueError(f"There are no files in {path}; pass a folder with one sub-folder of pictures per class.")
-    names, parents = {_name(folder) for folder in folders}, {_parent(folder) for folder in folders}
-    parts = names if names <= _PARTS else {_name(parent) for parent in parents} & _PARTS
+    parts = _parts(folders)
     if len(parts) > 1:
-        first = next((part for part in sorted(parts) if part.startswith("train")), min(parts))
-        others = sorted(parts - {first})
+        first, second = parts[:2]
+        remedy = f"pass --input {first} to train, and {second} to evaluate"
+        if _parent(first) != _parent(second):
+            remedy = "make folders of these names that have one folder per class, such as train/cat and test/cat"
         raise ValueError(
-            f"{path} has the folders {_listed([first, *others])}, which are parts of the data rather than classes; "
-            f"pass --input {path.rstrip('/')}/{first} to train, and {path.rstrip('/')}/{others[0]} to evaluate."
+            f"{path} has the folders {_listed([_name(part) for part in parts])}, which are parts of the data rather "
+            f"than classes; {remedy}."
         )
     for folder in folders:
         above = next((other for other in folders if folder.startswith(f"{other}/")), None)
@@ -111,8 +113,9 @@ def check_hidden(spark: SparkSession, path: str) -> None:
     ValueError
     """
     files = engine_of(spark).files
-    for place in ("", "*/", "*/*/"):
-        for pattern, kind in ((f"{place}_*/*", "folder"), (f"{place}_*.{{{','.join(_PICTURES)}}}", "picture")):
+    for depth in range(_DEEPEST):
+        place = "*/" * depth
+        for pattern, kind in ((f"{place}_*/*", "folder"), (f"{place}_*.{{{_PICTURES}}}", "picture")):
             if found := files.matches(f"{path.rstrip('/')}/{pattern}"):
                 raise ValueError(
                     f"{path} has a {kind} whose name begins with _, which Spark leaves out ({found[0].path}); rename "
@@ -141,6 +144,22 @@ def check_known(found: Iterable[str], known: Iterable[str], where: str) -> None:
             f"The model has no class {_listed(unknown, 'or')}, which {where} has; its classes are {_listed(known)}: "
             "rename or remove what is unknown, or pass --handle-invalid skip to leave it out."
         )
+
+
+def _parts(folders: list[str]) -> list[str]:
+    """One folder of each name that divides the pictures, that for training first; names are compared without case."""
+    paths = [folder.split("/") for folder in folders]
+    shared = next((depth for depth, names in enumerate(zip(*paths)) if len(set(names)) > 1), 0)
+    found: dict[str, str] = {}
+    for path in paths:
+        for depth in range(shared, len(path) - 1):
+            found.setdefault(path[depth].lower(), "/".join(path[: depth + 1]))
+    above = {name: folder for name, folder in found.items() if name in _PARTS}
+    lowest = {_name(folder).lower(): folder for folder in reversed(folders)}
+    # A class may be called train, as one of car, boat and train.
+    if above or lowest.keys() <= _PARTS:
+        above = {**{name: folder for name, folder in lowest.items() if name in _PARTS}, **above}
+    return [above[name] for name in sorted(above, key=lambda name: (not name.startswith("train"), name))]
 
 
 def _name(folder: str) -> str:

@@ -2,17 +2,19 @@
 
 It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`. The
 job of `demo` is in `demo`; `class_folders` reads pictures, `pipelines` loads what `train` wrote. Called by `__main__`.
-The module is long because it has the options and the output of all commands.
+`text_tables` has the tables that they print. The module is long because it has the options of all commands.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pyspark.ml import Pipeline, PipelineModel
@@ -35,9 +37,9 @@ from spark_cnn_ensemble.class_folders import (
 from spark_cnn_ensemble.declared import to_path
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.failures import failure, from_spark
+from spark_cnn_ensemble.engine.paths import contains
 from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
-from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, score
 from spark_cnn_ensemble.progress import TaskProgress
 from spark_cnn_ensemble.report import check_report
@@ -46,12 +48,20 @@ from spark_cnn_ensemble.rows.columns import column, without
 from spark_cnn_ensemble.saved_folder import check_target, check_writable
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.text.reader import read_text_matrix
+from spark_cnn_ensemble.text_tables import evaluation_text, member_table
 from spark_cnn_ensemble.votes import recall_text
 from spark_cnn_ensemble.worker.refusal import refusal_in
 
 _PROGRAM = "spark-cnn-ensemble"
-_MOST_CLASSES = 20  # in a printed confusion matrix
-_WIDEST_COLUMN = 10
+# Quotes inside quotes are doubled, as other programs read them; Spark would write a backslash, and trim text.
+_CSV = {
+    "header": "true",
+    "escape": '"',
+    "ignoreLeadingWhiteSpace": "false",
+    "ignoreTrailingWhiteSpace": "false",
+}
+# What says how text is read, with the defaults.
+_TEXT_OPTIONS = {"label": "last", "header": False, "sep": None, "scale": 1.0, "dtype": "float32"}
 _EPILOG = """
 examples:
   {program} demo
@@ -102,7 +112,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"{_PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+    with suppress(OSError):  # a full disk, or a reader that has gone, does not undo the work
+        print(f"{_PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _print(text: str) -> None:
+    """Print a result, as far as stdout's encoding has its characters, and its reader is there."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        print(text.encode(encoding, "replace").decode(encoding), flush=True)
+    except BrokenPipeError:  # as of `| head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes as it ends
 
 
 def _sentence(error: Exception) -> str:
@@ -153,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--output", required=True, type=_folder, metavar="PATH", help="folder for the model")
     train.add_argument("--overwrite", action="store_true", help="replace --output once the new model is saved")
     train.add_argument(
-        "--report", metavar="FILE", help="write a page with tables and pictures of the fit to a local HTML file"
+        "--report", metavar="FILE", help="write a page with tables and plots of the fit to a local HTML file"
     )
     train.set_defaults(run=_train)
     group = train.add_argument_group("params of CNNEnsembleClassifier")
@@ -208,7 +228,6 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--label",
         choices=("last", "first", "none"),
-        default="last",
         help="text, csv: position of the label in a line (default: %(default)s)",
     )
     command.add_argument("--header", action="store_true", help="text, csv: the first line of each file names columns")
@@ -216,15 +235,15 @@ def _add_input(command: argparse.ArgumentParser) -> None:
         "--sep", metavar="TEXT", help=r"text: separator between numbers, such as ';' or '\t' (default: a space)"
     )
     command.add_argument(
-        "--scale", type=float, default=1.0, help="text, csv: factor for the features (default: %(default)s)"
+        "--scale", type=float, help="text, csv: factor for the features (default: %(default)s)"
     )
     command.add_argument(
         "--dtype",
         choices=("float32", "uint8"),
-        default="float32",
         help="text, csv: type of a feature; uint8 takes a quarter, for whole numbers from 0 to 255 "
         "(default: %(default)s)",
     )
+    command.set_defaults(**_TEXT_OPTIONS)
     _add_session(command).add_argument(
         "--remote",
         metavar="URL",
@@ -324,6 +343,10 @@ def _read_file(path: str) -> str:
 
 def _read(spark: SparkSession, options: argparse.Namespace, shape: Sequence[int] | None) -> DataFrame:
     """The rows of --input; `shape` is that of an image, if it is known."""
+    if options.format not in ("text", "csv"):
+        for name, value in _TEXT_OPTIONS.items():
+            if getattr(options, name) != value:
+                raise ValueError(f"--{name} says how text is read, and --format is {options.format}; leave it out.")
     if options.format in ("text", "csv"):
         label = None if options.label == "none" else options.label
         sep = (" " if options.format == "text" else ",") if options.sep is None else options.sep.replace(r"\t", "\t")
@@ -344,6 +367,17 @@ def _demo(options: argparse.Namespace) -> None:
     run_demo(_session(options))
 
 
+def _check_output(spark: SparkSession, options: argparse.Namespace, *read: str) -> None:
+    """Refuse an --output that cannot be written, or that would replace what the options `read` name."""
+    check_target(spark, options.output, options.overwrite)
+    for name in read:
+        if contains(options.output, getattr(options, name)):
+            raise ValueError(
+                f"--output {options.output} would replace --{name} {getattr(options, name)}; choose another path."
+            )
+    check_writable(spark, options.output, "--output")
+
+
 def _train(options: argparse.Namespace) -> None:
     params = {
         name.removeprefix("param_"): value
@@ -351,8 +385,7 @@ def _train(options: argparse.Namespace) -> None:
         if name.startswith("param_") and value is not None
     }
     spark = _session(options)
-    check_target(spark, options.output, options.overwrite)
-    check_writable(spark, options.output, "--output")
+    _check_output(spark, options, "input")
     if options.report is not None:
         check_report(options.report)
     classifier = CNNEnsembleClassifier().setParams(**params)
@@ -367,15 +400,15 @@ def _train(options: argparse.Namespace) -> None:
     model = Pipeline(stages=stages).fit(frame)
     engine_of(spark).files.write_whole(options.output, model.save, options.overwrite)
     summary = ensemble_of(model.stages).summary
-    print(
+    _print(
         f"Trained {len(summary.members)} members on {summary.rows:,} rows ({summary.skippedRows:,} left out) in "
         f"{summary.seconds:.1f} s.\n\n{member_table(summary)}\n\n{_out_of_bag_line(summary)}Saved to {options.output}."
     )
     for why in summary.missingMembers.values():
-        print(f"Left out: {why}")
+        _print(f"Left out: {why}")
     if options.report is not None:
         summary.to_html(options.report, class_names=_names(model.stages))
-        print(f"Report written to {options.report}.")
+        _print(f"Report written to {options.report}.")
 
 
 def _class_indexer(spark: SparkSession, pictures: DataFrame, path: str, label: str) -> StringIndexerModel:
@@ -386,7 +419,7 @@ def _class_indexer(spark: SparkSession, pictures: DataFrame, path: str, label: s
     names = class_names(folders)
     rows = {name: sum(count for folder, count in folders.items() if folder.endswith(f"/{name}")) for name in names}
     shown = [f"{name} {count:,}" for name, count in rows.items()]
-    print(f"{len(names)} classes: {', '.join(shown[:20])}{', ...' if len(shown) > 20 else ''}.", flush=True)
+    _print(f"{len(names)} classes: {', '.join(shown[:20])}{', ...' if len(shown) > 20 else ''}.")
     return StringIndexerModel.from_labels(names, inputCol=CLASS_NAME_COL, outputCol=label)
 
 
@@ -399,34 +432,6 @@ def _out_of_bag_line(summary: CNNEnsembleTrainingSummary) -> str:
         f"Out-of-bag accuracy of the vote {votes.accuracy:.2%} ({low:.2%} to {high:.2%}, {votes.rows:,} rows). "
         f"{voters(summary)}\nOut-of-bag recall of the classes: {recall_text(votes)}.\n"
     )
-
-
-def member_table(summary: CNNEnsembleTrainingSummary) -> str:
-    """One line per member: rows, epochs, seconds, and the accuracies of the epoch whose weights it has.
-
-    Also the classes that it saw, if some member misses one, and that epoch, if some member stopped early.
-    """
-    stopped = any(member.keptEpoch < member.epochs for member in summary.members)
-    lines = [["member", "rows", "epochs", "seconds", "training accuracy", "validation accuracy"]]
-    for member in summary.members:
-        measured = member.kept
-        validation = f"{measured['val_accuracy']:.2%}" if "val_accuracy" in measured else "-"
-        accuracy = f"{measured['accuracy']:.2%}"
-        lines.append(
-            [str(member.member), f"{member.rows:,}", str(member.epochs), f"{member.seconds:.1f}", accuracy, validation]
-        )
-    # Columns that are worth their place in some fits only.
-    if stopped:
-        _insert(lines, 3, "epoch kept", [member.keptEpoch for member in summary.members])
-    if summary.unseenClasses:
-        _insert(lines, 2, "classes", [len(member.classes) for member in summary.members])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(map(str.rjust, line, widths)) for line in lines)
-
-
-def _insert(lines: list[list[str]], place: int, head: str, values: Sequence[int]) -> None:
-    for line, value in zip(lines, [head, *values], strict=True):
-        line.insert(place, str(value))
 
 
 def _load(spark: SparkSession, options: argparse.Namespace) -> list[Any]:
@@ -459,55 +464,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         else:
             indexer.setHandleInvalid("keep")  # an index past the last class; the ensemble counts the row as left out
     before = PipelineModel(stages[: stages.index(ensemble)])
-    print(evaluation_text(ensemble.evaluate(before.transform(frame)), _names(stages)))
-
-
-def evaluation_text(evaluation: CNNEnsembleEvaluation, names: Sequence[str] | None = None) -> str:
-    """The text that `evaluate` prints: accuracy of the vote and of the members, and the confusion matrix.
-
-    `names` are those of the classes; default: their indices.
-    """
-    members = evaluation.memberAccuracies
-    low, high = evaluation.accuracyInterval
-    text = (
-        f"rows {evaluation.rows:,} ({evaluation.skippedRows:,} left out)\n"
-        f"accuracy of the vote {evaluation.accuracy:.2%} ({low:.2%} to {high:.2%})\n"
-        f"accuracy of {len(members)} members: best {members.max():.2%}, mean {members.mean():.2%}, "
-        f"worst {members.min():.2%}"
-    )
-    text += f"\nrecall of the classes: {recall_text(evaluation, names)}"
-    classes = len(evaluation.confusionMatrix)
-    if classes <= _MOST_CLASSES:
-        table = _matrix(evaluation.confusionMatrix, [str(n) for n in names or range(classes)], evaluation.recallByLabel)
-        text += f"\nconfusion matrix (rows: labels, columns: predictions) and recall:\n{table}"
-    return text
-
-
-def _matrix(matrix: Any, names: Sequence[str], recalls: Any) -> str:
-    """A table with a line per label; names too long for a column are cut there."""
-    width = max(len(str(matrix.max())), min(max(map(len, names)), _WIDEST_COLUMN)) + 1
-    margin = max(map(len, names))
-    head = " " * margin + "".join(f"{_cut(name):>{width}}" for name in names) + "  recall"
-    lines = [
-        f"{name:>{margin}}"
-        + "".join(f"{count:{width}d}" for count in row)
-        + ("" if math.isnan(recall) else f"{recall:8.1%}")
-        for name, row, recall in zip(names, matrix, recalls, strict=True)
-    ]
-    return "\n".join([head, *lines])
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= _WIDEST_COLUMN else f"{name[: _WIDEST_COLUMN - 1]}…"
+    _print(evaluation_text(ensemble.evaluate(before.transform(frame)), _names(stages)))
 
 
 def _score(options: argparse.Namespace) -> None:
     spark = _session(options)
-    check_target(spark, options.output, options.overwrite)
-    check_writable(spark, options.output, "--output")
+    _check_output(spark, options, "input", "model")
     stages = _load(spark, options)
     ensemble, names = ensemble_of(stages), _names(stages)
     frame = _read(spark, options, ensemble.inputShape)
+    if options.format == "images" and frame.select("path").isEmpty():
+        raise ValueError(f"There are no files in {options.input}; pass a folder of pictures, or one of such folders.")
     if options.format == "images" and names is not None:
         # The folder of new pictures is not their class.
         known = F.when(F.col(CLASS_NAME_COL).isin(names), F.col(CLASS_NAME_COL))
@@ -516,8 +483,8 @@ def _score(options: argparse.Namespace) -> None:
     if options.output_format == "csv":
         flat = [f.name for f in scored.schema.fields if isinstance(f.dataType, NumericType | StringType)]
         scored = scored.select(*(column(scored, name) for name in flat))
-    header = {"header": "true"} if options.output_format == "csv" else {}
+    layout = _CSV if options.output_format == "csv" else {}
     with TaskProgress(spark, "scoring", shown=True):
-        write = scored.write.format(options.output_format).options(**header).save
+        write = scored.write.format(options.output_format).options(**layout).save
         engine_of(spark).files.write_whole(options.output, write, options.overwrite)
-    print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")
+    _print(f"Scored rows written to {options.output}: {', '.join(scored.columns)}.")

@@ -68,14 +68,14 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     metadata of the label column, gives the number of classes; otherwise there is one more pass over the label column.
     Without inputShape, a small job over the first rows finds it.
 
-    The same rows, Params and seed give bit for bit the same members on the same kind of CPU and the same
-    spark.task.cpus, whatever the order of the rows, the partitioning and the number of executors.
+    The same rows, Params and seed give bit for bit the same members on the same kind of CPU with the same
+    spark.task.cpus and the same versions of TensorFlow, Keras and numpy, whatever the order of the rows, the partitioning and the number of executors.
 
     Parameters
     ----------
     **params
-        Every Param by its name; ``explainParams()`` lists their meanings, ranges and defaults. The constructor only
-        stores the values; `fit` checks them. None leaves a Param unset.
+        Every Param by its name; ``explainParams()`` lists their meanings, ranges and defaults. The constructor
+        checks types; `fit` checks ranges. None leaves a Param unset.
 
     Notes
     -----

@@ -82,7 +82,7 @@ def _local(path: str | os.PathLike[str]) -> Path:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme:
         raise ValueError(
-            f"An export goes to a disk of the driver, and '{text}' is a URI ({scheme[1]}); give a local path, such as "
+            f"An export goes to a disk of this machine, and '{text}' is a URI ({scheme[1]}); give a local path, such as "
             "'/tmp/ensemble', and copy the result."
         )
     return Path(os.path.abspath(text))

@@ -57,7 +57,8 @@ class MemberSummary:
         One value per epoch: "loss" and "accuracy" as measured while training; "val_loss" and "val_accuracy" if there
         were validation rows. Accuracies are 0 to 1.
     retries : int
-        Attempts of its task that failed before the one that trained it.
+        Trainings before the one whose weights it has: attempts of its task that failed, and, after a lost executor or
+        with spark.speculation, trainings whose result was not used.
     spilled : bool
         Whether its bag exceeded maxMemoryInMB, so that it trained from disk.
     keptEpoch : int

@@ -281,7 +281,7 @@ class CNNEnsembleClassificationModel(
         return vote_once(cell, plan, self._ensemble.weights.__getitem__)
 
     def predict(self, value: Vector) -> float:
-        """Predict the class of one image on the driver.
+        """Predict the class of one image in this process.
 
         Parameters
         ----------
@@ -301,7 +301,7 @@ class CNNEnsembleClassificationModel(
         return float(self._vote_on(value)[2][0])
 
     def predictRaw(self, value: Vector) -> Vector:
-        """Count the votes per class for one image on the driver.
+        """Count the votes per class for one image in this process.
 
         Parameters
         ----------
@@ -321,7 +321,7 @@ class CNNEnsembleClassificationModel(
         return DenseVector(self._vote_on(value)[0][0])
 
     def predictProbability(self, value: Vector) -> Vector:
-        """Compute the share of votes per class for one image on the driver.
+        """Compute the share of votes per class for one image in this process.
 
         Parameters
         ----------
@@ -428,7 +428,7 @@ class CNNEnsembleClassificationModel(
         Parameters
         ----------
         path : str or os.PathLike
-            On a disk of the driver.
+            On a disk of the machine that calls this.
         format : str
             "onnx", one file (extra `onnx`), or "tf_saved_model", a folder.
         overwrite : bool

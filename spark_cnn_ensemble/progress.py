@@ -13,6 +13,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ LINE_PERIOD = 30.0  # seconds between two lines in a log
 def note(text: str, shown: bool) -> None:
     """A line about a fit, if anything is shown."""
     if shown:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 class _State(NamedTuple):
@@ -96,13 +98,16 @@ class _Watch(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._thread is not None and self._display is not None:
-            self._stop.set()
-            self._thread.join()
-            if error is None:
-                self._update(self._display)
-            self._display.close(finished=error is None)
-        self._jobs.stop(cancel=error is not None)
+        try:
+            if self._thread is not None and self._display is not None:
+                self._stop.set()
+                self._thread.join()
+                with suppress(Exception):  # a stderr that cannot be written to does not undo the work
+                    if error is None:
+                        self._update(self._display)
+                    self._display.close(finished=error is None)
+        finally:
+            self._jobs.stop(cancel=error is not None)
 
     def _watch(self) -> None:
         assert self._display is not None

@@ -92,7 +92,7 @@ _COLUMNS: dict[str, tuple[str, str, Any]] = {
     "seconds": ("seconds", "{:.1f}", None),
     "rows": ("rows", "{:,.0f}", None),
     "classes": ("classes", "{:.0f}", None),
-    "examples": ("rows with repeats", "{:,.0f}", None),
+    "examples": ("rows, copies counted", "{:,.0f}", None),
     "validationRows": ("validation rows", "{:,.0f}", 0),
     "retries": ("retries", "{:.0f}", 0),
     "spilled": ("trained from disk", "{}", False),
@@ -132,7 +132,7 @@ def write_report(
     if class_names is None:
         known = (votes.classNames for votes in (evaluation, summary.outOfBag) if votes is not None)
         class_names = next(filter(None, known), None)
-    file = Path(path)
+    file = Path(os.path.realpath(path))  # a link goes on to lead to the report
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
     try:
@@ -155,17 +155,19 @@ def check_report(path: str | os.PathLike[str]) -> None:
     FileNotFoundError
         The folder does not exist.
     OSError
-        The file cannot be written, or is a folder.
+        The file cannot be written, or is a folder or a device.
     ModuleNotFoundError
         matplotlib is not installed.
     """
-    file = Path(path)
+    file = Path(os.path.realpath(path))
     if not file.parent.is_dir():
         raise FileNotFoundError(
             f"The folder '{file.parent}' does not exist; create it, or choose another for the report."
         )
     if file.is_dir():
         raise IsADirectoryError(f"'{file}' is a folder; give the path of a file for the report.")
+    if file.exists() and not file.is_file():
+        raise OSError(f"'{file}' is not a file; give the path of a file for the report.")
     try:
         tempfile.TemporaryFile(dir=file.parent).close()
     except OSError as error:

@@ -85,7 +85,11 @@ class SavedFolder:
         ValueError
             The path has a character of a pattern.
         """
-        check_target(self._spark, self._path, overwrite)
+        try:
+            check_target(self._spark, self._path, overwrite)
+        except FileExistsError:
+            if not _unfinished(self._spark, self._path):
+                raise
         generation = self._last_generation()
         if generation is None:
 
@@ -207,8 +211,6 @@ def _folder(metadata: dict[str, Any]) -> str:
 def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
     """Refuse to write to a path that exists, or that Spark would read as a pattern.
 
-    A folder in which a first save was killed counts as free.
-
     Raises
     ------
     FileExistsError
@@ -217,7 +219,7 @@ def check_target(spark: SparkSession, path: str, overwrite: bool) -> None:
         `path` contains a character of a pattern.
     """
     refuse_pattern(path, "Path")
-    if not overwrite and engine_of(spark).files.exists(path) and not _unfinished(spark, path):
+    if not overwrite and engine_of(spark).files.exists(path):
         raise path_exists(path)
 
 

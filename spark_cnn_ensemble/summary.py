@@ -62,7 +62,7 @@ class CNNEnsembleTrainingSummary(FitResult):
         evaluation: CNNEnsembleEvaluation | None = None,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        """Write a report of this fit: one HTML page with tables and pictures.
+        """Write a report of this fit: one HTML page with tables and plots.
 
         Needs matplotlib: ``pip install 'spark-cnn-ensemble[plots]'``.
 

@@ -181,6 +181,12 @@ NAMES = np.array(["cat", "dog", "cat", "emu", "emu", "cat"])
         pytest.param(FLAT, pd.get_dummies(NAMES), "if it is one-hot, pass numpy.argmax(y, axis=1)", id="dummies"),
         pytest.param(FLAT, NAMES, "y holds text where whole numbers", id="names"),
         pytest.param(FLAT, pd.Series(NAMES).astype("category"), "y holds text where whole numbers", id="categories"),
+        pytest.param(
+            FLAT,
+            np.ma.array([0, 1, 255, 1, 0, 1], mask=[0, 0, 1, 0, 0, 0]),
+            "y has no label in row 2, which is masked; leave out the rows without one",
+            id="a masked label",
+        ),
         pytest.param(FLAT, pd.Series([0, 1, None, 1, 0, 1]), "y has no label in row 2", id="a missing label"),
         pytest.param(FLAT, [0, 1, None, 1, 0, 1], "y holds objects such as int", id="None as a label"),
     ],

@@ -88,6 +88,13 @@ UNCLEAR = {
     "train and test": (["/x/test/cat", "/x/train/cat"], "--input /x/train to train, and /x/test to evaluate"),
     "three parts": (["/x/test/a", "/x/train/a", "/x/val/a"], "folders 'train', 'test' and 'val', which are parts"),
     "parts that are flat": (["/x/training", "/x/validation"], "--input /x/training to train, and /x/validation to"),
+    "capital letters": (["/x/Testing/a", "/x/Training/a"], "--input /x/Training to train, and /x/Testing to evaluate"),
+    "parts two folders above": (["/x/test/pets/cat", "/x/train/pets/cat"], "--input /x/train to train, and /x/test to"),
+    "one part is flat": (["/x/test", "/x/train/cat", "/x/train/dog"], "--input /x/train to train, and /x/test to"),
+    "parts below the classes": (
+        ["/x/cat/test", "/x/cat/train", "/x/dog/test", "/x/dog/train"],
+        r"the folders 'train' and 'test', .*; make folders of these names that have one folder per class",
+    ),
     "parts and more": (["/x/train/a", "/x/test/a", "/x/other/a"], "the folders 'train' and 'test', which are parts"),
     "pictures above classes": (["/x", "/x/cat"], "pictures both in /x and in /x/cat below it"),
     "pictures below a class": (["/x/cat", "/x/cat/old", "/x/dog"], "pictures both in /x/cat and in /x/cat/old below"),
@@ -100,6 +107,15 @@ def test_unclear_folders_are_refused(case):
     folders, message = UNCLEAR[case]
     with pytest.raises(ValueError, match=message):
         check_folders("/x", folders)
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [["/test/cat", "/test/dog"], ["/x/boat", "/x/car", "/x/train"], ["/train/car", "/train/train"], ["/x/1/cat", "/x/2/dog"]],
+    ids=str,
+)
+def test_folders_of_classes_are_taken(folders):
+    check_folders("/x", folders)
 
 
 @pytest.mark.parametrize("folders", [["/x"], ["/x/cat"], ["/x/1/cat", "/x/2/cat"]], ids=str)

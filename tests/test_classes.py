@@ -10,7 +10,7 @@ from support.classifiers import small
 from support.members import digests
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel
-from spark_cnn_ensemble.cli import member_table
+from spark_cnn_ensemble.text_tables import member_table
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The command line: each command works on real files, each Param is an option, each error is one sentence."""
 
 import contextlib
+import csv
 import io
 import re
 import subprocess
@@ -13,7 +14,7 @@ from pyspark.sql import functions as F
 from support.results import evaluation, summary
 
 from spark_cnn_ensemble import CNNEnsembleClassifier
-from spark_cnn_ensemble.cli import evaluation_text, main, member_table
+from spark_cnn_ensemble.cli import main
 from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
 
 PARAMS = [param.name for param in CNNEnsembleClassifier().params]
@@ -154,6 +155,19 @@ def test_features_in_a_struct_are_left_out_of_scored_rows(spark, digits, trained
     scored = spark.read.parquet(output)
     assert scored.select("image.*").columns == ["path"]
     assert scored.select("prediction").count() == 360
+
+
+def test_csv_is_written_as_other_programs_read_it(spark, digits, trained, tmp_path):
+    names = ['5" pipe, steel', " cat ", "a\\b", 'say "hi"']
+    name = F.element_at(F.array(*map(F.lit, names)), F.col("id").cast("int") + 1)
+    to_dataframe(spark, digits[1][0][:4]).withColumn("name", name).write.parquet(str(tmp_path / "rows"))
+    arguments = ["--input", str(tmp_path / "rows"), "--format", "parquet", "--model", trained]
+    assert main(["score", *arguments, "--output", str(tmp_path / "scored"), "--output-format", "csv"]) == 0
+    found = {}
+    for file in (tmp_path / "scored").glob("part-*"):
+        with file.open(newline="") as lines:
+            found.update({int(row["id"]): row["name"] for row in csv.DictReader(lines)})
+    assert found == dict(enumerate(names))
 
 
 FORMS = {

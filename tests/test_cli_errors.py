@@ -1,5 +1,6 @@
 """Each error that a user can cause is one sentence on stderr, with exit code 1, and none of Java's."""
 
+import io
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stderr, suppress
 
 import numpy as np
 import pytest
@@ -59,10 +61,15 @@ def places(spark, digits, tmp_path_factory):
         ("camera/0", "_DSC1.JPG"),
         ("camera/1", "1.png"),
         ("_new", "_MG_1.jpeg"),
+        ("deep/2026/may/cat", "_DSC1.Jpg"),
+        ("deep/2026/may/dog", "1.jpg"),
     ):
         (folder / place).mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "stray.png", folder / place / name)
     (folder / "flat" / "_SUCCESS").touch()
+    (folder / "killed" / "members" / "save=0123456789ab").mkdir(parents=True)
+    (folder / "link").symlink_to(folder / "parquet")
+    os.mkfifo(folder / "pipe")
     assert main(["train", "--input", str(folder / "text"), "--output", str(folder / "model"), *SMALL]) == 0
     return {path.name: str(path) for path in folder.iterdir()} | {"none": str(folder / "nowhere")}
 
@@ -80,6 +87,19 @@ ERRORS = {
     # ---- Params and options
     "a Param out of range": ([*TRAIN, *TEXT, "--num-members", "0"], "'numMembers' parameter"),
     "a separator that is a digit": ([*TRAIN, *TEXT, "--sep", "1"], "sep must be text without"),
+    **{
+        f"{option} for another format": (
+            [*command, *PARQUET, option, *value],
+            f"{option} says how text is read, and --format is parquet; leave it out",
+        )
+        for command, option, *value in (
+            (TRAIN, "--scale", "0.1"),
+            (EVALUATE, "--label", "first"),
+            (SCORE, "--header"),
+            (SCORE, "--sep", ";"),
+            (TRAIN, "--dtype", "uint8"),
+        )
+    },
     "libsvm without a shape": ([*TRAIN, *TEXT, "--format", "libsvm"], "set --input-shape"),
     # ---- input that is not there
     "no text": ([*TRAIN, "--input", "{none}"], "Nothing is at"),
@@ -136,10 +156,30 @@ ERRORS = {
         )
         for command in (TRAIN, EVALUATE, SCORE)
     },
+    "pictures deep below that Spark leaves out": (
+        [*SCORE, "--input", "{deep}", "--format", "images"],
+        r"deep has a picture whose name begins with _, .*_DSC1\.Jpg",
+    ),
+    "no new pictures": ([*SCORE, "--input", "{empty}", "--format", "images"], "There are no files in .*/empty; pass"),
     "new pictures that Spark leaves out": ([*SCORE, "--input", "{_new}", "--format", "images"], r"_MG_1\.jpeg"),
     # ---- output
     "an output that exists": ([*TRAIN[:-1], "{model}", *TEXT], "exists already"),
     "scored rows that exist": ([*SCORE[:-1], "{text}", *TEXT], "exists already"),
+    **{
+        f"an output that would replace {name}": (
+            [*arguments, "--overwrite"],
+            f"--output .* would replace --{option} .*; choose another path",
+        )
+        for name, option, arguments in (
+            ("the rows", "input", [*TRAIN[:-1], "{text}", *TEXT]),
+            ("the folder of the rows", "input", [*TRAIN[:-1], "{photos}", "--input", "{photos}/train"]),
+            ("the rows to score", "input", [*SCORE[:-1], "file:{parquet}/", *PARQUET]),
+            ("the rows behind a link", "input", [*SCORE[:-1], "{link}", *PARQUET]),
+            ("the model", "model", [*SCORE[:-1], "{model}", *TEXT]),
+        )
+    },
+    "an output in which a save was killed": ([*TRAIN[:-1], "{killed}", *TEXT], "killed exists already"),
+    "a report that is a pipe": ([*TRAIN, *TEXT, "--report", "{pipe}"], "is not a file; give the path of a file"),
     "an output below a file": ([*TRAIN[:-1], "{file}/model", *TEXT], "--output '.*' cannot be used: .*file is a file"),
     "scored rows below a file": ([*SCORE[:-1], "{file}/rows", *TEXT], "--output '.*' cannot be used: .*file is a file"),
     "an output that nobody can write": (
@@ -202,6 +242,31 @@ def test_a_warning_is_one_line(places, tmp_path, capsys):
     keys, classes = capsys.readouterr().err.splitlines()
     assert keys.startswith(f"{PREFIX}warning: The 200 rows have only about ")
     assert classes.startswith(f"{PREFIX}warning: Some members never saw a class ")
+
+
+def test_a_stderr_that_cannot_be_written_to_loses_nothing(places, tmp_path):
+    arguments = [*TRAIN, *PARQUET, "--id-col", "label", "--num-classes", "10", "--verbose", "1"]
+    full = open("/dev/full", "w")  # noqa: SIM115 - what it could not write would fail the end of a `with`
+    with redirect_stderr(full):
+        assert main([argument.format(**places, out=tmp_path / "out") for argument in arguments]) == 0
+    with suppress(OSError):
+        full.close()
+    assert main(["evaluate", *PARQUET[:1], places["parquet"], *PARQUET[2:], "--model", str(tmp_path / "out")]) == 0
+
+
+@pytest.mark.parametrize("kind", ["a reader that has gone", "an encoding without the characters"])
+def test_a_stdout_that_does_not_take_the_text_is_no_error(places, tmp_path, monkeypatch, kind):
+    reader, writer = os.pipe()
+    if kind == "a reader that has gone":
+        os.close(reader)
+    output = io.TextIOWrapper(os.fdopen(writer, "wb"), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", output)
+    score = [*SCORE[:-1], "{out}/gr\xfcn", *PARQUET]
+    assert main([argument.format(**places, out=tmp_path) for argument in score]) == 0
+    output.close()
+    if kind != "a reader that has gone":
+        assert "gr?n: id, label" in os.read(reader, 9999).decode()
+        os.close(reader)
 
 
 # ---- sessions that do not start, and processes that end

@@ -185,7 +185,7 @@ def test_another_format_is_refused(model, tmp_path):
 
 def test_a_uri_is_refused(model):
     assert refused(model.export, "hdfs:///models/ensemble", "onnx") == (
-        "An export goes to a disk of the driver, and 'hdfs:///models/ensemble' is a URI (hdfs); give a local path, such "
+        "An export goes to a disk of this machine, and 'hdfs:///models/ensemble' is a URI (hdfs); give a local path, such "
         "as '/tmp/ensemble', and copy the result."
     )
 

@@ -8,7 +8,7 @@ import re
 import struct
 import termios
 import threading
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 
 import pytest
 from support.classifiers import small
@@ -111,6 +111,16 @@ def test_a_bar_counts_the_tasks_of_other_jobs(spark):
         spark.range(0, 100, 1, 4).selectExpr("sum(id)").collect()
     assert re.search(r"scoring: 100%\|.*\| 5/5 tasks \[\d\d:\d\d\]", written[0]), written
     assert not threads_left()
+
+
+def test_a_stderr_that_cannot_be_written_to_does_not_fail_the_job(spark, monkeypatch):
+    monkeypatch.setattr(progress, "LINE_PERIOD", 0)
+    full = open("/dev/full", "w")  # noqa: SIM115 - what it could not write would fail the end of a `with`
+    with redirect_stderr(full), TaskProgress(spark, "counting", shown=True):
+        assert spark.range(9).count() == 9
+    assert not threads_left()
+    with suppress(OSError):
+        full.close()
 
 
 def test_a_job_tag_of_the_user_stays(spark, train):

@@ -1,5 +1,6 @@
 """A report shows everything of a fit, needs nothing else, and is written whole or not at all."""
 
+import os
 import re
 import sys
 from dataclasses import replace
@@ -323,6 +324,20 @@ def test_to_html_of_a_summary_writes_the_report(tmp_path):
 def test_a_folder_that_does_not_exist_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"folder '.*nowhere' does not exist"):
         write_report(summary(), tmp_path / "nowhere" / "report.html")
+
+
+def test_a_link_goes_on_to_lead_to_its_report(tmp_path):
+    (tmp_path / "latest.html").symlink_to(tmp_path / "report.html")
+    write_report(summary(), tmp_path / "latest.html")
+    assert (tmp_path / "latest.html").is_symlink()
+    assert (tmp_path / "report.html").read_text().startswith("<!")
+
+
+def test_a_pipe_is_refused_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="pipe' is not a file; give the path of a file for the report"):
+        write_report(summary(), tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -89,10 +89,10 @@ class ConnectFiles(Files):
         if not self.exists(path):
             write(path)
             return
-        if not overwrite:
-            raise path_exists(path)
         beside = f"{path}.saving-{uuid.uuid4().hex[:12]}"
         write(beside)
+        if not overwrite:
+            raise path_exists(path, beside)
         self.delete(path)
         write(path)
         self.delete(beside)

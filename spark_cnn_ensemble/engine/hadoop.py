@@ -44,7 +44,7 @@ class HadoopFiles(Files):
 
     def check_writable(self, path: str) -> None:
         with in_a_sentence():
-            filesystem, folder = self._path(path)
+            filesystem, folder = self._path(self._behind_link(path))
             while (folder := folder.getParent()) is not None and not filesystem.exists(folder):
                 pass
             if folder is None:
@@ -89,26 +89,34 @@ class HadoopFiles(Files):
             filesystem.delete(target, True)
 
     def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
+        target = self._behind_link(path)
         mark = uuid.uuid4().hex[:12]
-        unfinished, replaced = f"{path}.saving-{mark}", f"{path}.replaced-{mark}"
+        whole, replaced = f"{target}.saving-{mark}", f"{target}.replaced-{mark}"
         try:
-            write(unfinished)
-            if not self.exists(path):
-                self._rename(unfinished, path)
-                return
-            if not overwrite:
-                raise path_exists(path)
-            self._rename(path, replaced)
-            try:
-                self._rename(unfinished, path)
-            except BaseException:
-                self._rename(replaced, path)
-                raise
-            self.delete(replaced)
+            write(whole)
         except BaseException:
             with suppress(OSError):  # the first error says more
-                self.delete(unfinished)
+                self.delete(whole)
             raise
+        if not self.exists(target):
+            self._rename(whole, target)
+            return
+        if not overwrite:
+            raise path_exists(path, whole)
+        self._rename(target, replaced)
+        try:
+            self._rename(whole, target)
+        except BaseException:
+            self._rename(replaced, target)
+            raise
+        self.delete(replaced)
+
+    def _behind_link(self, path: str) -> str:
+        """The path to which a link on a local disk leads, where perhaps nothing is yet; other paths as they are."""
+        with in_a_sentence():
+            filesystem, target = self._path(path)
+            local = str(target.toUri().getPath())
+            return os.path.realpath(local) if filesystem.getUri().getScheme() == "file" and os.path.islink(local) else path
 
     def _rename(self, source: str, target: str) -> None:
         with in_a_sentence():

@@ -50,6 +50,20 @@ def refuse_pattern(path: str, name: str) -> None:
         )
 
 
-def path_exists(path: str) -> FileExistsError:
-    """The error for a path that is taken and must not be overwritten."""
-    return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.")
+def path_exists(path: str, kept: str | None = None) -> FileExistsError:
+    """The error for a path that is taken and must not be overwritten; `kept` is where the result is instead."""
+    where = f" The result is in {kept}." if kept else ""
+    return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.{where}")
+
+
+def contains(folder: str, path: str) -> bool:
+    """Whether two paths of the same engine are the same, or the second is below the first; links are followed."""
+    outer, inner = _plain(folder), _plain(path)
+    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
+
+
+def _plain(path: str) -> str:
+    scheme = _SCHEME.match(path)
+    if scheme and scheme[1] != "file":
+        return path.rstrip("/")
+    return os.path.realpath(re.sub("^file:/+", "/", path))

@@ -137,6 +137,31 @@ def test_a_folder_stays_if_its_replacement_fails(files, folder, tmp_path):
     assert files.lines(f"{folder}/target")[0].text == "old"
 
 
+def test_what_was_written_is_kept_if_its_path_is_taken_meanwhile(files, folder, tmp_path):
+    def write(path):
+        files.add(path, "text", "new")
+        files.add(f"{folder}/target", "text", "of another job")
+
+    with pytest.raises(FileExistsError, match=r"exists already; .* The result is in .*/target\.saving-\w{12}\.$") as error:
+        files.write_whole(f"{folder}/target", write, overwrite=False)
+    kept = str(error.value).removesuffix(".").split()[-1]
+    assert files.lines(kept)[0].text == "new"
+    assert files.lines(f"{folder}/target")[0].text == "of another job"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_written_where_a_link_leads(files, tmp_path, overwrite):
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "target")
+    (tmp_path / "disk").mkdir()
+    if overwrite:
+        files.add(str(tmp_path / "disk" / "target"), "text", "old")
+    files.check_writable(str(tmp_path / "link"))
+    files.write_whole(str(tmp_path / "link"), lambda path: files.add(path, "text", "new"), overwrite)
+    assert (tmp_path / "link").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["target"]
+    assert files.lines(str(tmp_path / "disk" / "target"))[0].text == "new"
+
+
 # Rows and weights
 
 

@@ -6,6 +6,7 @@ themselves are in `params`. As in scikit-learn, values are checked when they are
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -84,6 +85,25 @@ class Declared(Param[T], Generic[T]):
         self.default = default
         self.allowed = allowed
         self.decides_job = decides_job
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
+
+    def __copy__(self) -> Declared[T]:
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For pickle: functions of ranges cannot be pickled, and need not be.
+        return _declared, (self._owner, self.name, self.parent)
+
+
+def _declared(owner: type, name: str, parent: str) -> Declared[Any]:
+    """The Param `name` of a class, as that of the instance with the uid `parent`."""
+    param: Declared[Any] = copy.copy(getattr(owner, name))
+    param.parent = parent
+    return param
 
 
 def check_params(instance: Params) -> None:

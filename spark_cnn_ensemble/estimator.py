@@ -49,7 +49,7 @@ from spark_cnn_ensemble.rows.training_rows import TrainingColumns, bag_rows
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
 from spark_cnn_ensemble.worker.bag import BagRules
 from spark_cnn_ensemble.worker.network import Architecture
-from spark_cnn_ensemble.worker.network_check import check_network
+from spark_cnn_ensemble.worker.network_check import check_network, seeds_in
 from spark_cnn_ensemble.worker.pixels import PixelFormat
 from spark_cnn_ensemble.worker.training_plan import TrainingPlan
 
@@ -220,6 +220,7 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         for classifier, plan in zip(classifiers, plans, strict=True):
             check_thresholds(classifier, num_classes)
             check_network(plan.architecture, plan.precision)
+            classifier._warn_of_seeds()
         starts = [
             classifier._start(initial_models.get(classifier.getInitialModel()), plan.architecture)
             for classifier, plan in zip(classifiers, plans, strict=True)
@@ -437,6 +438,16 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
             raise ValueError(
                 f"Only {len(trained.sound)} of {self.getNumMembers()} members are sound, fewer than 'minMembers' "
                 f"({fewest}): {why[0].lower()}{why[1:]}"
+            )
+
+    def _warn_of_seeds(self) -> None:
+        network = value_or_none(self, "network")
+        seeded = seeds_in(network) if network and self.getNumMembers() > 1 else []
+        if seeded:
+            warnings.warn(
+                f"The 'network' parameter has seeds of its own ({', '.join(seeded)}), so that all members have the same "
+                "random numbers there; build it without seed, and set the Param seed to repeat a fit.",
+                stacklevel=3,
             )
 
     def _warn_of_shared_keys(self, counted: dict[str, Any]) -> None:

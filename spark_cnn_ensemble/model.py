@@ -31,7 +31,7 @@ from spark_cnn_ensemble.fit_result import MemberSummary, check_fit_result
 from spark_cnn_ensemble.onnx_nodes import import_extra
 from spark_cnn_ensemble.params import HasScoring, _CNNEnsembleParams, check_thresholds
 from spark_cnn_ensemble.persistence import SafeReader, SafeWriter
-from spark_cnn_ensemble.rows.columns import refusing
+from spark_cnn_ensemble.rows.columns import refusing, same_column
 from spark_cnn_ensemble.rows.features import Features, cells_to_score, features_of, source_of
 from spark_cnn_ensemble.rows.labels import labels_of
 from spark_cnn_ensemble.summary import CNNEnsembleTrainingSummary
@@ -239,9 +239,9 @@ class CNNEnsembleClassificationModel(
         outputs = [output for output in outputs if output[1]]
         taken = list(dataset.columns)
         for kind, name, _ in outputs:
-            if name in taken:
+            if same := [other for other in taken if same_column(dataset, name, other)]:
                 raise ValueError(
-                    f"The DataFrame has a column '{name}' already (parameter '{kind}Col'); drop it, or set '{kind}Col' "
+                    f"The DataFrame has a column '{same[0]}' already (parameter '{kind}Col'); drop it, or set '{kind}Col' "
                     "to another name or to '' to leave the output out."
                 )
             taken.append(name)

@@ -558,24 +558,6 @@ class _CNNEnsembleParams(
                 raise TypeError(f'Invalid param value given for param "{name}". Could not convert {value!r} to string.')
         return super()._set(**kwargs)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # For pickle and copy. Params are made anew from their declarations, whose ranges cannot be pickled.
-        rest = {
-            name: value
-            for name, value in vars(self).items()
-            if not isinstance(value, Param) and name not in ("_paramMap", "_defaultParamMap", "_params")
-        }
-        values, defaults = (
-            {param.name: value for param, value in of.items()} for of in (self._paramMap, self._defaultParamMap)
-        )
-        return {"values": values, "defaults": defaults, "rest": rest}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state["rest"], _params=None)
-        self._copy_params()
-        self._paramMap = {self.getParam(name): value for name, value in state["values"].items()}
-        self._defaultParamMap = {self.getParam(name): value for name, value in state["defaults"].items()}
-
 
 class HasDataShape(Params):
     """Mixin for params that describe the data to an estimator: numClasses, inputShape."""

@@ -30,7 +30,7 @@ LINE_PERIOD = 30.0  # seconds between two lines in a log
 
 def note(text: str, shown: bool) -> None:
     """A line about a fit, if anything is shown."""
-    if shown:
+    if shown and sys.stderr is not None:  # as Python has it without a console
         with suppress(OSError):
             print(text, file=sys.stderr, flush=True)
 
@@ -82,7 +82,7 @@ class _Watch(ABC):
     def __init__(self, spark: SparkSession, unit: str, shown: bool) -> None:
         self._jobs = engine_of(spark).watch_jobs()
         self._unit = unit
-        self._shown = shown
+        self._shown = shown and sys.stderr is not None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._display: _Bar | _Lines | None = None
@@ -289,7 +289,8 @@ def _seconds_left(state: _State, passed: float) -> float | None:
 
 def _display(unit: str) -> _Bar | _Lines:
     notebook = _in_notebook()
-    return _Bar(unit, notebook) if notebook or sys.stderr.isatty() else _Lines(unit)
+    terminal = getattr(sys.stderr, "isatty", bool)()
+    return _Bar(unit, notebook) if notebook or terminal else _Lines(unit)
 
 
 def _in_notebook() -> bool:

@@ -76,3 +76,11 @@ def test_a_pickle_needs_no_spark_session(model, vectors, tmp_path):
     command = [sys.executable, "-c", program, str(tmp_path / "model.pickle"), cell]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert float(printed.split()[-1]) == model.predict(vectors[0])
+
+
+def test_param_maps_can_be_pickled():
+    classifier = CNNEnsembleClassifier()
+    maps = [{param: 1} for param in classifier.params] + [{classifier.learningRate: 0.1, classifier.epochs: 3}]
+    copied = pickle.loads(pickle.dumps(maps))
+    assert copied == maps
+    assert classifier.copy(copied[-1]).getEpochs() == 3

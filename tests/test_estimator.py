@@ -219,6 +219,17 @@ def custom():
     )
 
 
+def test_seeds_in_a_network_are_said_to_make_members_alike(train):
+    import keras
+    from keras import layers
+
+    start = keras.initializers.GlorotUniform(seed=1)
+    head = [layers.Flatten(), layers.Dropout(0.1, seed=2), layers.Dense(10, "softmax", kernel_initializer=start)]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *head]).to_json()
+    with pytest.warns(UserWarning, match=r"has seeds of its own \(Dropout, GlorotUniform\), .*; build it without seed"):
+        small(network=network, epochs=1).fit(train)
+
+
 @pytest.fixture(scope="module")
 def custom_model(custom, stripe_rows):
     return custom.fit(stripe_rows)

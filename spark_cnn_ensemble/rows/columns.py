@@ -62,11 +62,18 @@ def field(dataset: DataFrame, name: str, param: str) -> StructField:
         names = ", ".join(repr(entry.name) for entry in dataset.schema.fields)
         raise ValueError(f"The DataFrame has no column '{name}' (parameter '{param}'), only {names}; set '{param}'.")
     first = path[0].name
-    if dataset.columns.count(first) > 1:
+    if sum(same_column(dataset, first, other) for other in dataset.columns) > 1:
         raise ValueError(
             f"The DataFrame has more than one column '{first}' (parameter '{param}'); rename one, or set '{param}'."
         )
     return path[-1]
+
+
+def same_column(dataset: DataFrame, one: str, other: str) -> bool:
+    """Whether Spark takes two names for the same; by default it ignores case."""
+    if one == other or one.lower() != other.lower():
+        return one == other
+    return dataset.sparkSession.conf.get("spark.sql.caseSensitive") != "true"
 
 
 def weight_fault(weight: Column, name: str) -> Column:

@@ -247,7 +247,7 @@ def features_of(
     fault = F.concat(F.lit(f"column '{source.name}' "), _fault(source, pixels))
     cells = source.cells
     if source.form == "bgr" and resize:
-        cells = F.concat(F.encode(F.concat(F.concat_ws(" ", *source.size), F.lit("\n")), "utf-8"), cells)
+        cells = F.concat(F.encode(F.concat_ws(" ", *source.size, F.lit("\n")), "utf-8"), cells).cast("binary")
     if rows_per_batch is not None:
         width = F.size(cells) * _BYTES[source.element] if source.element else F.length(cells)
         cells = if_not_too_wide(cells, width, source.name, source.row, rows_per_batch)

@@ -6,7 +6,9 @@ Each bagged row has its keys, its copies in one bag, and its ticket for the out-
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pyspark.sql import Column, DataFrame, Observation
@@ -25,6 +27,8 @@ from spark_cnn_ensemble.rows.draw import Draw
 from spark_cnn_ensemble.rows.features import Features
 from spark_cnn_ensemble.rows.labels import Labels, labels_of
 from spark_cnn_ensemble.worker.bag import BAG_COLUMNS
+
+_LONGEST_WAIT = 60.0  # seconds, for counts that Spark hands on within milliseconds
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,17 @@ class RowCounts:
     def get(self) -> dict[str, int]:
         """The counts, when a job has read the rows."""
         # A Connect server of Spark 4.0 sends none for a job that writes what is below a shuffle, such as a checkpoint.
-        counted: dict[str, int] = self._observation.get or self._frame.agg(*self._counts).collect()[0].asDict()
-        return counted
+        # A classic session never has them if its listeners were removed, or its queue of events was full.
+        counted: dict[str, int] = {}
+
+        def ask() -> None:
+            with suppress(Exception):  # the job that follows says what is wrong
+                counted.update(self._observation.get)
+
+        waiting = threading.Thread(target=ask, daemon=True)
+        waiting.start()
+        waiting.join(_LONGEST_WAIT)
+        return counted or self._frame.agg(*self._counts).collect()[0].asDict()
 
 
 def explode_bags(rows: DataFrame) -> DataFrame:

@@ -177,7 +177,8 @@ def collect_bag(frames: Iterable[pd.DataFrame], member: int, rules: BagRules) ->
         if faults and not rules.skip_invalid:
             index = min(faults)
             raise Refusal(row_fault(rules.pixels.column, frame["name"].iloc[index], faults[index]))
-        first_fault = first_fault or (faults[min(faults)].what if faults else "")
+        lost = [index for index in sorted(faults) if frame["copies"].iloc[index] > 0]
+        first_fault = first_fault or (faults[lost[0]].what if lost else "")
         sound = np.ones(len(frame), bool)
         sound[list(faults)] = False
         skipped += int((frame["counts_here"].to_numpy() & ~sound).sum())
@@ -255,6 +256,7 @@ def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rule
     counted = rows["counts_here"].to_numpy(bool) & ~rows["validates"].to_numpy(bool)
     if examples.weights is not None:
         counted &= examples.weights > 0  # others may have labels that are known to be wrong
+        num_training = int((examples.weights[:num_training] > 0).sum())
     tickets = rows["ticket"].to_numpy(np.float64)
     candidates = np.flatnonzero(counted & (tickets < _highest_ticket(num_training, rules)))
     if not len(candidates):
@@ -268,7 +270,7 @@ def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rule
 def _highest_ticket(num_training: int, rules: BagRules) -> float:
     """Ticket threshold that almost always leaves enough rows for the sample.
 
-    The number of rows in the DataFrame is estimated from the size of this bag. That estimate and the size of the sample
+    The number of rows that the sample may have is estimated from those of them in this bag. That estimate and the size of the sample
     have margins of four standard deviations.
     """
     rows = max(0.0, num_training - 4 * math.sqrt(num_training)) / rules.in_bag_share

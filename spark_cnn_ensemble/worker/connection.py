@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 
 _DESCRIPTORS = range(3, 64)  # Spark's daemon opens the connection in a new process, so that its number is small
@@ -25,9 +26,12 @@ def exchange_at_once() -> None:
         return
     for descriptor in _DESCRIPTORS:
         try:
+            blocking = os.get_blocking(descriptor)
             connection = socket.socket(fileno=descriptor)
         except OSError:
             continue
+        # If the user's code has called socket.setdefaulttimeout, this changed what PySpark's copies share.
+        os.set_blocking(descriptor, blocking)
         with contextlib.suppress(OSError, AttributeError):  # a Unix domain socket; not Linux
             for option in _OPTIONS:
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), 1)

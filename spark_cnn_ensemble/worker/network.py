@@ -154,6 +154,15 @@ def _build(architecture: Architecture) -> Any:
     return keras.Model(image, _built_in(architecture, standardized), name="member")
 
 
+def innermost_layers(network: Any) -> Iterator[Any]:
+    """The layers of a network and of the networks in it."""
+    for layer in network.layers:
+        if hasattr(layer, "layers"):
+            yield from innermost_layers(layer)
+        else:
+            yield layer
+
+
 def compute_in_bfloat16(network: Any) -> None:
     """Mixed precision: weights stay float32, and so do the last layer, which gives the probabilities, and rescaling.
 
@@ -163,17 +172,10 @@ def compute_in_bfloat16(network: Any) -> None:
 
     layers = keras.layers
 
-    def leaves(model: Any) -> Iterator[Any]:
-        for layer in model.layers:
-            if hasattr(layer, "layers"):
-                yield from leaves(layer)
-            else:
-                yield layer
-
     def scales(layer: Any) -> bool:
         return layer.name == STANDARDIZATION or isinstance(layer, layers.Rescaling | layers.Normalization)
 
-    every = list(leaves(network))
+    every = list(innermost_layers(network))
     weighted = next((index for index, layer in enumerate(every) if layer.weights and not scales(layer)), len(every))
     first = max((index + 1 for index in range(weighted) if scales(every[index])), default=0)
     policy = keras.dtype_policies.DTypePolicy("mixed_bfloat16")

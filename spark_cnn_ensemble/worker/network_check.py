@@ -15,6 +15,7 @@ from spark_cnn_ensemble.worker.network import (
     Architecture,
     build_network,
     compute_in_bfloat16,
+    innermost_layers,
     keras_reason,
     with_losses_of_layers,
 )
@@ -35,6 +36,11 @@ def check_network(architecture: Architecture, precision: str) -> None:
     if architecture.network:
         _check_layers(architecture)
         _try(architecture, precision)
+
+
+def seeds_in(network: str) -> list[str]:
+    """The classes of layers and initializers that have a seed of their own, in a network's JSON."""
+    return sorted({kind for kind, config in layers_in(network) if isinstance(config.get("seed"), int)})
 
 
 def _check_layers(architecture: Architecture) -> None:
@@ -94,10 +100,11 @@ def _try(architecture: Architecture, precision: str) -> None:
             "whose output is one tensor."
         )
     types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(output.dtype)}
+    types |= {layer.compute_dtype for layer in innermost_layers(network)}
     if types != {"float32"}:
         raise Refusal(
-            f"The 'network' parameter has weights or an output of type {min(types - {'float32'})}; build it with "
-            "dtype='float32', and set precision='bfloat16' for mixed precision."
+            f"The 'network' parameter has weights, a layer or an output of type {min(types - {'float32'})}; build it "
+            "with dtype='float32', and set precision='bfloat16' for mixed precision."
         )
     probability = np.asarray(output)
     if not (np.all(probability >= 0) and np.allclose(probability.sum(axis=1), 1, atol=1e-3)):

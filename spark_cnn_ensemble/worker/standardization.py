@@ -23,12 +23,14 @@ _VARIANCES = (1e-12, 1e38)  # in the range of float32, and large next to the eps
 def channel_moments(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each channel, float64 of shape (channels,); variance 0 where a channel is constant.
 
-    A channel is constant if it deviates from its mean by less than float32 resolves.
+    Rows of weight 0 do not count, copies do not count again. A channel is constant if it deviates from its mean by less than float32 resolves.
     """
     images = examples.images
     channels = images.shape[-1]
     step = max(1, CHUNK_BYTES // (8 * images.itemsize * math.prod(images.shape[1:])))
-    chunks = [np.arange(begin, min(begin + step, len(examples))) for begin in range(0, len(examples), step)]
+    every = np.arange(len(examples))
+    counted = every if examples.weights is None else every[examples.weights > 0]
+    chunks = [counted[begin : begin + step] for begin in range(0, len(counted), step)]
     if images.dtype == np.uint8:  # counting is exact
         values = np.arange(256, dtype=np.float64)
         counts = np.zeros((channels, 256), np.int64)
@@ -39,7 +41,7 @@ def channel_moments(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
         mean = counts @ values / counts.sum(axis=1)
         variance = counts @ values**2 / counts.sum(axis=1) - mean**2
     else:
-        numbers = len(examples) * math.prod(images.shape[1:3])
+        numbers = len(counted) * math.prod(images.shape[1:3])
         mean = sum(examples.gather(chunk).sum(axis=(0, 1, 2), dtype=np.float64) for chunk in chunks) / numbers
         squares = ((examples.gather(chunk) - mean) ** 2 for chunk in chunks)
         variance = sum(square.sum(axis=(0, 1, 2)) for square in squares) / numbers
@@ -89,8 +91,9 @@ def check_variation(mean: np.ndarray, variance: np.ndarray, column: str, member:
         Names the column and the member.
     """
     if not variance.any():
+        alike = f"{mean[0]:.6g}" if len(set(mean)) == 1 else f"one of {', '.join(f'{value:.6g}' for value in mean)}"
         raise Refusal(
             f"Column '{column}' (parameter 'featuresCol') is constant in the bag of member {member}: each number is "
-            f"{mean[0]:.6g} as float32, which holds 0 for less than {_SMALLEST:.2g} and 7 digits of the others; scale "
+            f"{alike} as float32, which holds 0 for less than {_SMALLEST:.2g} and 7 digits of the others; scale "
             "or center the column, or set 'featuresCol' to the one with the images."
         )

@@ -24,7 +24,7 @@ from spark_cnn_ensemble.worker.network import (
     with_losses_of_layers,
 )
 from spark_cnn_ensemble.worker.optimizers import FusedAdam, KerasOptimizer
-from spark_cnn_ensemble.worker.refusal import Divergence
+from spark_cnn_ensemble.worker.refusal import Divergence, Refusal
 from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.standardization import (
     CHUNK_BYTES,
@@ -97,7 +97,8 @@ class Trainer:
         Raises
         ------
         Refusal
-            The images are standardized, and all their pixels are alike.
+            The images are standardized, and all their pixels are alike; or some validation rows cannot be computed, but
+        others can.
         Divergence
             A loss or the weights are not finite.
 
@@ -140,7 +141,10 @@ class Trainer:
             self._record(history, "", totals, len(positions), bag.member, epoch)
             if not len(bag.validation):
                 continue
-            self._record(history, "val_", self._validate(bag.validation), len(bag.validation), bag.member, epoch)
+            validated = self._validate(bag.validation)
+            if not np.isfinite(validated[0]):
+                self._refuse_far_rows(bag, plan)
+            self._record(history, "val_", validated, len(bag.validation), bag.member, epoch)
             if history["val_loss"][-1] < best_loss:
                 best_loss, waited = history["val_loss"][-1], 0
                 best_weights = self.network.get_weights() if plan.early_stopping_patience else None
@@ -159,6 +163,27 @@ class Trainer:
         for chunk in _chunks(validation, np.arange(len(validation)), self._validation_batch):
             totals = evaluate(*chunk, *totals)
         return totals
+
+    def _refuse_far_rows(self, bag: Bag, plan: TrainingPlan) -> None:
+        """Refuse validation rows for which the network gives no numbers, if it gives some for others."""
+        import tensorflow as tf
+
+        validation = bag.validation
+        sound = np.ones(len(validation), bool)
+        for begin in range(0, len(validation), self._validation_batch):
+            index = np.arange(begin, min(begin + self._validation_batch, len(validation)))
+            images = tf.cast(validation.gather(index), tf.float32)
+            sound[index] = np.isfinite(self.network(images, training=False)).all(axis=1)
+        if not sound.any() or sound.all():
+            return
+        (first, *_), count = np.flatnonzero(~sound), int((~sound).sum())
+        largest = np.abs(validation.gather(np.array([first]))).max()
+        raise Refusal(
+            f"Member {bag.member} cannot compute {count} of {len(validation)} validation rows, the first of which has "
+            f"label {validation.labels[first]} and a number of size {largest:.6g} in column "
+            f"'{plan.rules.pixels.column}': too far from the numbers of the training rows; leave such rows out, or "
+            "scale the column."
+        )
 
     def _record(
         self, history: dict[str, list[float]], prefix: str, measured: Any, count: int, member: int, epoch: int
@@ -286,13 +311,15 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
 def _balanced(examples: Examples) -> Examples:
     """The rows with weights by which each class weighs the same, on top of those that they have.
 
-    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), each copy counted. The weight
-    of a class multiplies its probability in a soft label.
+    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), where a row counts with its
+    copies and its weight. The weight of a class multiplies its probability in a soft label.
     """
-    copies = np.maximum(examples.copies, 1)  # a row that validates has no copy
+    counted: np.ndarray = np.maximum(examples.copies, 1)  # a row that validates has no copy
+    if examples.weights is not None:
+        counted = counted * examples.weights.astype(np.float64)
     soft = examples.soft_labels
-    counts = np.bincount(examples.labels, copies) if soft is None else copies @ soft.astype(np.float64)
-    by_class = copies.sum() / (max(1, np.count_nonzero(counts)) * np.where(counts > 0, counts, 1))
+    counts = np.bincount(examples.labels, counted) if soft is None else counted @ soft.astype(np.float64)
+    by_class = counted.sum() / (max(1, np.count_nonzero(counts)) * np.where(counts > 0, counts, 1))
     if soft is None:
         factors = by_class[examples.labels]
     else:

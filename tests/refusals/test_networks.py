@@ -35,7 +35,7 @@ OUTPUT = (
 )
 NOT_PROBABILITIES = r"The 'network' parameter does not give probabilities \(.+\); end it with activation='softmax'\."
 TYPE = (
-    r"The 'network' parameter has weights or an output of type {}; build it with dtype='float32', and set "
+    r"The 'network' parameter has weights, a layer or an output of type {}; build it with dtype='float32', and set "
     r"precision='bfloat16' for mixed precision\."
 )
 TWICE = (
@@ -65,6 +65,7 @@ SENTENCES = {
     "sigmoid": NOT_PROBABILITIES,
     "float64": TYPE.format("float64"),
     "a hidden layer of bfloat16": TYPE.format("bfloat16"),
+    "a layer of mixed precision": TYPE.format("float16"),
     "two outputs": (
         r"The 'network' parameter .*; (pass model\.to_json\(\) of a model with one input and one output|end it with "
         r"Dense\(2, activation='softmax'\))\."
@@ -173,6 +174,7 @@ def networks():
         "sigmoid": network_json(flatten(), layers.Dense(2, activation="sigmoid")),
         "float64": network_json(flatten(), softmax(dtype="float64")),
         "a hidden layer of bfloat16": network_json(flatten(), layers.Dense(3, dtype="bfloat16"), softmax()),
+        "a layer of mixed precision": network_json(flatten(), layers.Dense(3, dtype="mixed_float16"), softmax()),
         "two outputs": keras.Model(image, [softmax()(flat), softmax()(flat)]).to_json(),
         "two inputs": keras.Model([image, other_image], softmax()(sum_of_images)).to_json(),
         "its own rescaling": network_json(rescaling(), flatten(), softmax()),
@@ -259,6 +261,7 @@ CHANGED = {
     "flat input": "flat input",
     **dict.fromkeys(["three classes", "an output per pixel"], "three classes"),
     **dict.fromkeys(["logits", "sigmoid"], "logits"),
+    "a layer of mixed precision": "a hidden layer of bfloat16",
     **{case: case for case in ("float64", "a hidden layer of bfloat16", "normalization by weights", "channels first")},
     **dict.fromkeys(["two outputs", "two inputs", "a dict of one output"], "two outputs"),
     **dict.fromkeys(["its own rescaling", "pixels in a range"], "its own rescaling"),

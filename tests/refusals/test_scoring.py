@@ -76,6 +76,16 @@ def test_an_output_over_an_existing_column_is_refused(spark, scorer, good, name)
     )
 
 
+def test_a_name_that_spark_takes_for_that_of_an_output_is_refused(spark, scorer, good):
+    text = refused_before_any_job(spark, scorer.transform, good.withColumn("PREDICTION", F.lit(0.0)))
+    assert text.startswith("The DataFrame has a column 'PREDICTION' already (parameter 'predictionCol'); drop it"), text
+    spark.conf.set("spark.sql.caseSensitive", "true")
+    try:
+        assert {"PREDICTION", "prediction"} < set(scorer.transform(good.withColumn("PREDICTION", F.lit(0.0))).columns)
+    finally:
+        spark.conf.unset("spark.sql.caseSensitive")
+
+
 def test_two_outputs_of_the_same_name_are_refused(scorer, good):
     text = refused(scorer.copy({scorer.probabilityCol: "rawPrediction"}).transform, good)
     assert text.startswith("The DataFrame has a column 'rawPrediction' already (parameter 'probabilityCol')"), text

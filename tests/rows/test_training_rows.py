@@ -9,6 +9,9 @@ from support.feature_forms import frame_of_labels, two_by_two
 from support.members import digests
 from support.refusals import refused
 
+from spark_cnn_ensemble.datasets import to_dataframe
+from spark_cnn_ensemble.rows import training_rows
+
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out."
 
 
@@ -81,3 +84,13 @@ def test_a_frame_that_gives_other_rows_is_said_to_do_so(growing, handle_invalid)
     ), text
     growing = growing.localCheckpoint()
     assert classifier.fit(growing).numClasses > 2
+
+
+def test_rows_are_counted_where_spark_never_hands_on_what_it_observed(spark, digits, monkeypatch):
+    """As after another library has removed the listeners of the session, or where Spark's queue of events is full."""
+    monkeypatch.setattr(training_rows, "_LONGEST_WAIT", 1.0)
+    session = spark.newSession()
+    rows = to_dataframe(session, *digits[0])
+    small(epochs=1).fit(rows)
+    session._jsparkSession.listenerManager().clear()
+    assert small(epochs=1).fit(rows).summary.rows == 1437

@@ -187,6 +187,24 @@ def test_a_bag_of_weight_0_is_refused_even_if_validation_rows_have_weight():
         collect_bag([bag_frame(rows)], 0, RULES)
 
 
+def test_rows_of_weight_0_do_not_make_the_sample_smaller():
+    """Its tickets are chosen by the number of rows that may be in it."""
+    tickets = np.random.default_rng(0).random(10_000)
+    rows = [
+        (index, index, index % 2, ONES, {"ticket": ticket, "weight": float(index % 10 == 0)})
+        for index, ticket in enumerate(tickets)
+    ]
+    bag = collect_bag([bag_frame(rows)], 0, replace(RULES, sample_size=200))
+    assert len(bag.sample.keys) == 200
+
+
+def test_a_bag_that_is_empty_anyway_is_not_blamed_on_a_validation_row():
+    damaged = replace(RULES, pixels=replace(RULES.pixels, form="bytes"), skip_invalid=True)
+    frame = bag_frame([(1, 0, 0, b"\x89PNG damaged", {"copies": 0})])
+    with pytest.raises(Refusal, match="its bag is empty"):
+        collect_bag([frame], 0, damaged)
+
+
 def test_a_row_of_another_member_is_an_error_of_this_package():
     table = bag_frame([(1, 0, 0, ONES), (2, 0, 0, ONES, {"member": 2})])
     with pytest.raises(RuntimeError, match=r"The task of member 0 got rows of members \[0, 2\]"):

@@ -1,6 +1,8 @@
 """A task's connection to its executor has no delay by TCP."""
 
+import os
 import socket
+import stat
 import sys
 
 import pandas as pd
@@ -32,6 +34,28 @@ def delays_in_task(spark, function):
 
 def test_a_worker_sends_at_once(spark):
     found = delays_in_task(spark, engine_of(spark).for_workers(delays))
+    assert found and not any(found)
+
+
+def not_blocking(frames):
+    """Ask for no delay where the user's code has set a timeout for new sockets; yields what does not block then."""
+    list(frames)
+    socket.setdefaulttimeout(10)
+    try:
+        exchange_at_once()
+    finally:
+        socket.setdefaulttimeout(None)
+    found = []
+    for descriptor in range(3, 64):
+        try:
+            found.append(not os.get_blocking(descriptor) and stat.S_ISSOCK(os.fstat(descriptor).st_mode))
+        except OSError:
+            continue
+    yield pd.DataFrame({"delays": found})
+
+
+def test_a_default_timeout_of_the_user_does_not_change_the_connection(spark):
+    found = delays_in_task(spark, not_blocking)
     assert found and not any(found)
 
 

@@ -8,6 +8,7 @@ import pytest
 from support.bags import SMALL, bag_of, examples, training_plan
 from support.voting import DIGITS
 
+from spark_cnn_ensemble.worker.network import Architecture
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.scoring import vote_batches
 from spark_cnn_ensemble.worker.standardization import channel_moments, exceeds_float32, standardization_weights
@@ -121,4 +122,11 @@ def test_a_bag_of_one_number_is_refused(dtype, value):
     bag = bag_of(examples(np.full((20, 8, 8, 1), value).astype(dtype), np.arange(20) % 10), member=3)
     sentence = r"^Column 'features' \(parameter 'featuresCol'\) is constant in the bag of member 3: .*; scale or .*\.$"
     with pytest.raises(Refusal, match=sentence):
+        trainer_of(plan.program).train(bag, plan)
+
+
+def test_channels_that_are_constant_at_different_numbers_are_named(tensorflow):
+    plan = training_plan(Architecture((8, 8, 3), 10))
+    bag = bag_of(examples(np.full((20, 8, 8, 3), (255, 0, 7), np.uint8), np.arange(20) % 10))
+    with pytest.raises(Refusal, match=r"each number is one of 255, 0, 7 as float32"):
         trainer_of(plan.program).train(bag, plan)

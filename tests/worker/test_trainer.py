@@ -20,7 +20,7 @@ from support.bags import (
     training_plan,
 )
 from support.networks import network_json
-from support.voting import DIGITS
+from support.voting import DIGITS, FAR
 
 from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.network import build_network
@@ -410,9 +410,15 @@ def test_balanced_weights_are_those_of_scikit_learn(imbalanced):
     assert identical(train(bag_of(imbalanced), BALANCED)[0], train(bag_of(weighted), training_plan())[0])
 
 
-def test_row_weights_multiply_the_balanced_weights(imbalanced):
-    weights = np.random.default_rng(1).integers(1, 4, len(imbalanced)).astype(np.float32)
-    product = replace(imbalanced, weights=(BY_HAND[imbalanced.labels] * weights).astype(np.float32))
+@pytest.mark.parametrize("lowest", [0, 1])
+def test_rows_count_with_their_weights_in_the_weight_of_their_class(imbalanced, lowest):
+    """As in scikit-learn. The product with the rows' own weights is the same for each class."""
+    weights = np.random.default_rng(1).integers(lowest, 4, len(imbalanced)).astype(np.float32)
+    counted = weights * imbalanced.copies
+    by_class = counted.sum() / (3 * np.maximum(np.bincount(imbalanced.labels, counted), 1))
+    by_row = (by_class[imbalanced.labels] * weights).astype(np.float32)
+    assert np.allclose(np.bincount(imbalanced.labels, by_row * imbalanced.copies)[1:], counted.sum() / 3)
+    product = replace(imbalanced, weights=by_row)
     weighted = replace(imbalanced, weights=weights)
     assert identical(train(bag_of(weighted), BALANCED)[0], train(bag_of(product), training_plan())[0])
 
@@ -430,3 +436,25 @@ def test_the_validation_loss_is_balanced_too(imbalanced):
     loss = -np.log(output[np.arange(len(validation)), validation.labels])
     by_class = [loss[validation.labels == label].mean() for label in (1, 2, 3)]
     assert history["val_loss"][-1] == pytest.approx(np.mean(by_class), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------- rows far away
+
+
+def test_validation_rows_that_cannot_be_computed_are_refused_as_such(some_digits):
+    """The learning rate is not at fault, as it would be if no row could be computed."""
+    validation = examples(np.stack([*some_digits.images[:5], FAR.reshape(8, 8, 1)]), [*some_digits.labels[:5], 7])
+    sentence = (
+        r"^Member 2 cannot compute 1 of 6 validation rows, the first of which has label 7 and a number of size 3\.4e\+38 "
+        r"in column 'features': too far from the numbers of the training rows; leave such rows out, or scale the column\.$"
+    )
+    with pytest.raises(Refusal, match=sentence):
+        train(bag_of(some_digits, replace(validation, copies=np.zeros(6, int)), member=2), training_plan())
+
+
+def test_rows_of_weight_0_do_not_decide_the_standardization(some_digits):
+    far = examples(np.full((5, 8, 8, 1), 1e6, np.float32), np.zeros(5))
+    images = np.concatenate([some_digits.images.astype(np.float32), far.images])
+    both = examples(images, [*some_digits.labels, *far.labels], [*np.ones(len(some_digits)), *np.zeros(5)])
+    with_far, without = train(bag_of(both), training_plan()), train(bag_of(some_digits), training_plan())
+    assert np.allclose(with_far[0][0], without[0][0]) and np.allclose(with_far[0][1], without[0][1])

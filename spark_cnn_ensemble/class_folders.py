@@ -75,7 +75,7 @@ def check_folders(path: str, folders: Iterable[str]) -> None:
     if len(parts) > 1:
         first, second = parts[:2]
         remedy = f"pass --input {first} to train, and {second} to evaluate"
-        if _parent(first) != _parent(second):
+        if set(parts) <= set(folders) and len({_parent(folder) for folder in folders}) > 1:
             remedy = "make folders of these names that have one folder per class, such as train/cat and test/cat"
         raise ValueError(
             f"{path} has the folders {_listed([_name(part) for part in parts])}, which are parts of the data rather "
@@ -149,7 +149,8 @@ def check_known(found: Iterable[str], known: Iterable[str], where: str) -> None:
 def _parts(folders: list[str]) -> list[str]:
     """One folder of each name that divides the pictures, that for training first; names are compared without case."""
     paths = [folder.split("/") for folder in folders]
-    shared = next((depth for depth, names in enumerate(zip(*paths)) if len(set(names)) > 1), 0)
+    levels = list(zip(*paths, strict=False))
+    shared = next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), len(levels))
     found: dict[str, str] = {}
     for path in paths:
         for depth in range(shared, len(path) - 1):

@@ -234,9 +234,7 @@ def _add_input(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--sep", metavar="TEXT", help=r"text: separator between numbers, such as ';' or '\t' (default: a space)"
     )
-    command.add_argument(
-        "--scale", type=float, help="text, csv: factor for the features (default: %(default)s)"
-    )
+    command.add_argument("--scale", type=float, help="text, csv: factor for the features (default: %(default)s)")
     command.add_argument(
         "--dtype",
         choices=("float32", "uint8"),

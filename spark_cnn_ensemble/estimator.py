@@ -68,8 +68,9 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
     metadata of the label column, gives the number of classes; otherwise there is one more pass over the label column.
     Without inputShape, a small job over the first rows finds it.
 
-    The same rows, Params and seed give bit for bit the same members on the same kind of CPU with the same
-    spark.task.cpus and the same versions of TensorFlow, Keras and numpy, whatever the order of the rows, the partitioning and the number of executors.
+    The same rows, Params and seed give bit for bit the same members, whatever the order of the rows, the partitioning
+    and the number of executors, on the same kind of CPU with the same spark.task.cpus and the same versions of
+    TensorFlow, Keras and numpy.
 
     Parameters
     ----------
@@ -445,8 +446,8 @@ class CNNEnsembleClassifier(ProbabilisticClassifier, _CNNEnsembleParams, HasData
         seeded = seeds_in(network) if network and self.getNumMembers() > 1 else []
         if seeded:
             warnings.warn(
-                f"The 'network' parameter has seeds of its own ({', '.join(seeded)}), so that all members have the same "
-                "random numbers there; build it without seed, and set the Param seed to repeat a fit.",
+                f"The 'network' parameter has seeds of its own ({', '.join(seeded)}), so that all members have the "
+                "same random numbers there; build it without seed, and set the Param seed to repeat a fit.",
                 stacklevel=3,
             )
 

@@ -82,8 +82,8 @@ def _local(path: str | os.PathLike[str]) -> Path:
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text)
     if scheme:
         raise ValueError(
-            f"An export goes to a disk of this machine, and '{text}' is a URI ({scheme[1]}); give a local path, such as "
-            "'/tmp/ensemble', and copy the result."
+            f"An export goes to a disk of this machine, and '{text}' is a URI ({scheme[1]}); give a local path, such "
+            "as '/tmp/ensemble', and copy the result."
         )
     return Path(os.path.abspath(text))
 

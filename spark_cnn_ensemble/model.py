@@ -241,8 +241,8 @@ class CNNEnsembleClassificationModel(
         for kind, name, _ in outputs:
             if same := [other for other in taken if same_column(dataset, name, other)]:
                 raise ValueError(
-                    f"The DataFrame has a column '{same[0]}' already (parameter '{kind}Col'); drop it, or set '{kind}Col' "
-                    "to another name or to '' to leave the output out."
+                    f"The DataFrame has a column '{same[0]}' already (parameter '{kind}Col'); drop it, or set "
+                    f"'{kind}Col' to another name or to '' to leave the output out."
                 )
             taken.append(name)
         return outputs

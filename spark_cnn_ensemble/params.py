@@ -11,7 +11,7 @@ import math
 from typing import Any, TypeVar
 
 from pyspark.ml.classification import _ProbabilisticClassifierParams
-from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param import Params, TypeConverters
 from pyspark.ml.param.shared import HasHandleInvalid, HasSeed, HasValidationIndicatorCol, HasWeightCol
 
 from spark_cnn_ensemble.declared import POSITIVE, Declared, Range, at_least, one_of, to_path, value_or_none

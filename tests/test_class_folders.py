@@ -111,7 +111,12 @@ def test_unclear_folders_are_refused(case):
 
 @pytest.mark.parametrize(
     "folders",
-    [["/test/cat", "/test/dog"], ["/x/boat", "/x/car", "/x/train"], ["/train/car", "/train/train"], ["/x/1/cat", "/x/2/dog"]],
+    [
+        ["/test/cat", "/test/dog"],
+        ["/x/boat", "/x/car", "/x/train"],
+        ["/train/car", "/train/train"],
+        ["/x/1/cat", "/x/2/dog"],
+    ],
     ids=str,
 )
 def test_folders_of_classes_are_taken(folders):

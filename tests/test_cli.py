@@ -16,6 +16,7 @@ from support.results import evaluation, summary
 from spark_cnn_ensemble import CNNEnsembleClassifier
 from spark_cnn_ensemble.cli import main
 from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
+from spark_cnn_ensemble.text_tables import evaluation_text, member_table
 
 PARAMS = [param.name for param in CNNEnsembleClassifier().params]
 SMALL = ["--num-members", "3", "--filters", "4", "--kernel-size", "3", "--dense-units", "16", "--epochs", "3"]

@@ -11,7 +11,7 @@ from support.classifiers import small
 from support.members import digests
 from support.scored import predictions_by_id
 
-from spark_cnn_ensemble import CNNEnsembleClassificationModel
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 
 COPIES = {
     "deepcopy": copy.deepcopy,

@@ -98,7 +98,9 @@ def test_an_image_struct_of_no_size_is_refused_where_pictures_are_resized(spark,
 def test_pictures_are_resized_where_spark_makes_text_of_joined_bytes(spark):
     pixels = [bytes([0, 50, 200, 255]), bytes([255, 130, 10, 3])]  # no UTF-8
     rows = frame_of_cells(spark, "image", [image_struct(pixels[index % 2]) for index in range(12)])
-    model = small(featuresCol="features", inputShape=[4, 4, 1], bagging="subsample", resizeImages=True, numClasses=2, epochs=1).fit(rows)
+    model = small(
+        featuresCol="features", inputShape=[4, 4, 1], bagging="subsample", resizeImages=True, numClasses=2, epochs=1
+    ).fit(rows)
     expected = model.transform(rows).select("rawPrediction").collect()
     spark.conf.set("spark.sql.function.concatBinaryAsString", "true")
     try:

@@ -116,7 +116,9 @@ class HadoopFiles(Files):
         with in_a_sentence():
             filesystem, target = self._path(path)
             local = str(target.toUri().getPath())
-            return os.path.realpath(local) if filesystem.getUri().getScheme() == "file" and os.path.islink(local) else path
+            return (
+                os.path.realpath(local) if filesystem.getUri().getScheme() == "file" and os.path.islink(local) else path
+            )
 
     def _rename(self, source: str, target: str) -> None:
         with in_a_sentence():

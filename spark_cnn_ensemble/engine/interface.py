@@ -123,8 +123,8 @@ class Files(ABC):
     def write_whole(self, path: str, write: Callable[[str], None], overwrite: bool) -> None:
         """Let `write` make a folder, which replaces what is at `path` once it is whole.
 
-        Whatever fails or is killed, one whole copy stays: at `path`, or next to it. What `write` has made stays, too, if
-        it cannot take its place.
+        Whatever fails or is killed, one whole copy stays: at `path`, or next to it. What `write` has made stays, too,
+        if it cannot take its place.
 
         Parameters
         ----------

@@ -52,8 +52,8 @@ def refuse_pattern(path: str, name: str) -> None:
 
 def path_exists(path: str, kept: str | None = None) -> FileExistsError:
     """The error for a path that is taken and must not be overwritten; `kept` is where the result is instead."""
-    where = f" The result is in {kept}." if kept else ""
-    return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly.{where}")
+    where = f" (the result is in {kept})" if kept else ""
+    return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly{where}.")
 
 
 def contains(folder: str, path: str) -> bool:

@@ -270,8 +270,8 @@ def _draw_sample(rows: pd.DataFrame, examples: Examples, num_training: int, rule
 def _highest_ticket(num_training: int, rules: BagRules) -> float:
     """Ticket threshold that almost always leaves enough rows for the sample.
 
-    The number of rows that the sample may have is estimated from those of them in this bag. That estimate and the size of the sample
-    have margins of four standard deviations.
+    The number of rows that the sample may have is estimated from those of them in this bag. That estimate and the size
+    of the sample have margins of four standard deviations.
     """
     rows = max(0.0, num_training - 4 * math.sqrt(num_training)) / rules.in_bag_share
     needed = rules.sample_size + 4 * math.sqrt(rules.sample_size)

@@ -23,7 +23,8 @@ _VARIANCES = (1e-12, 1e38)  # in the range of float32, and large next to the eps
 def channel_moments(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of each channel, float64 of shape (channels,); variance 0 where a channel is constant.
 
-    Rows of weight 0 do not count, copies do not count again. A channel is constant if it deviates from its mean by less than float32 resolves.
+    Rows of weight 0 do not count, copies do not count again. A channel is constant if it deviates from its mean by less
+    than float32 resolves.
     """
     images = examples.images
     channels = images.shape[-1]

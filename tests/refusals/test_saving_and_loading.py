@@ -260,9 +260,9 @@ def test_save_refuses_a_path_that_another_job_creates_in_the_meantime(spark, tmp
         (target / "of another job").touch()
 
     text = refused(engine_of(spark).files.write_whole, str(target), write, False, kind=FileExistsError)
-    others = f"Path {target} exists already; choose another, or overwrite it explicitly. The result is in "
+    others = f"Path {target} exists already; choose another, or overwrite it explicitly (the result is in "
     assert text.startswith(others)
-    assert Path(text.removeprefix(others).removesuffix(".")).is_dir()
+    assert Path(text.removeprefix(others).removesuffix(").")).is_dir()
     assert [path.name for path in target.iterdir()] == ["of another job"]
 
 

@@ -39,8 +39,10 @@ def test_a_missing_column_is_refused_with_those_that_exist(spark, good, column, 
 
 
 def test_a_column_that_spark_takes_for_another_is_refused(spark, good):
-    text = fit_refused(spark, good.withColumn("Label", F.lit(0)))
-    assert text == "The DataFrame has more than one column 'label' (parameter 'labelCol'); rename one, or set 'labelCol'."
+    text = fit_refused(spark, good.select("*", F.lit(0).alias("Label")))
+    assert (
+        text == "The DataFrame has more than one column 'label' (parameter 'labelCol'); rename one, or set 'labelCol'."
+    )
 
 
 @pytest.mark.parametrize("column", ["features", "label", "weight"])

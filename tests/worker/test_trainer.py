@@ -20,7 +20,7 @@ from support.bags import (
     training_plan,
 )
 from support.networks import network_json
-from support.voting import DIGITS, FAR
+from support.voting import DIGITS
 
 from spark_cnn_ensemble.worker.loaded_ensemble import load_ensemble
 from spark_cnn_ensemble.worker.network import build_network
@@ -443,13 +443,17 @@ def test_the_validation_loss_is_balanced_too(imbalanced):
 
 def test_validation_rows_that_cannot_be_computed_are_refused_as_such(some_digits):
     """The learning rate is not at fault, as it would be if no row could be computed."""
-    validation = examples(np.stack([*some_digits.images[:5], FAR.reshape(8, 8, 1)]), [*some_digits.labels[:5], 7])
+    tiny = replace(some_digits, images=some_digits.images.astype(np.float32) * np.float32(1e-30))
+    far = np.random.default_rng(0).choice(np.float32([1e10, -1e10]), (8, 8, 1))
+    images = np.stack([*tiny.images[:5], far])
+    validation = replace(examples(images, [*tiny.labels[:5], 7]), copies=np.zeros(6, np.int32))
     sentence = (
-        r"^Member 2 cannot compute 1 of 6 validation rows, the first of which has label 7 and a number of size 3\.4e\+38 "
-        r"in column 'features': too far from the numbers of the training rows; leave such rows out, or scale the column\.$"
+        r"^Member 2 cannot compute 1 of 6 validation rows, the first of which has label 7 and a number of size 1e\+10 "
+        r"in column 'features': too far from the numbers of the training rows; leave such rows out, or scale the "
+        r"column\.$"
     )
     with pytest.raises(Refusal, match=sentence):
-        train(bag_of(some_digits, replace(validation, copies=np.zeros(6, int)), member=2), training_plan())
+        train(bag_of(tiny, validation, member=2), training_plan())
 
 
 def test_rows_of_weight_0_do_not_decide_the_standardization(some_digits):

@@ -152,7 +152,7 @@ class RowCounts:
     def get(self) -> dict[str, int]:
         """The counts, when a job has read the rows."""
         # A Connect server of Spark 4.0 sends none for a job that writes what is below a shuffle, such as a checkpoint.
-        # A classic session never has them if its listeners were removed, or its queue of events was full.
+        # A classic session never has them if its queue of events was full.
         counted: dict[str, int] = {}
 
         def ask() -> None:

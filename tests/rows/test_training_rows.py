@@ -1,6 +1,7 @@
 """Rows without an id are drawn by their content; a DataFrame that changes between two reads is reported as such."""
 
 import re
+import threading
 
 import pytest
 from pyspark.sql import functions as F
@@ -9,7 +10,6 @@ from support.feature_forms import frame_of_labels, two_by_two
 from support.members import digests
 from support.refusals import refused
 
-from spark_cnn_ensemble.datasets import to_dataframe
 from spark_cnn_ensemble.rows import training_rows
 
 OR_SKIP = ", or set handleInvalid='skip' to leave such rows out."
@@ -86,11 +86,8 @@ def test_a_frame_that_gives_other_rows_is_said_to_do_so(growing, handle_invalid)
     assert classifier.fit(growing).numClasses > 2
 
 
-def test_rows_are_counted_where_spark_never_hands_on_what_it_observed(spark, digits, monkeypatch):
-    """As after another library has removed the listeners of the session, or where Spark's queue of events is full."""
-    monkeypatch.setattr(training_rows, "_LONGEST_WAIT", 1.0)
-    session = spark.newSession()
-    rows = to_dataframe(session, *digits[0])
-    small(epochs=1).fit(rows)
-    session._jsparkSession.listenerManager().clear()
-    assert small(epochs=1).fit(rows).summary.rows == 1437
+def test_rows_are_counted_where_spark_never_hands_on_what_it_observed(train, monkeypatch):
+    """As where its queue of events was full: Spark then waits for ever."""
+    monkeypatch.setattr(training_rows, "_LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(training_rows.Observation, "get", property(lambda self: threading.Event().wait()))
+    assert small(epochs=1).fit(train).summary.rows == 1437

@@ -141,6 +141,8 @@ def _stacked(rows: Any) -> Any:
         return rows
     arrays: list[np.ndarray] = []
     for at, row in enumerate(rows):
+        if np.ma.is_masked(row):
+            raise ValueError(f"x[{at}] has masked values; fill them first, as x[{at}].filled(0) does.")
         if _is_picture(row):
             _check_like_first(row, rows[0], at)
         arrays.append(_pixels(row, f"x[{at}]") if _is_picture(row) else _as_array(row, f"x[{at}]"))

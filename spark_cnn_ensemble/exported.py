@@ -85,7 +85,7 @@ def _local(path: str | os.PathLike[str]) -> Path:
             f"An export goes to a disk of this machine, and '{text}' is a URI ({scheme[1]}); give a local path, such "
             "as '/tmp/ensemble', and copy the result."
         )
-    return Path(os.path.abspath(text))
+    return Path(os.path.realpath(text))  # an export is written where a link leads
 
 
 def _check_target(target: Path, kind: str, overwrite: bool) -> None:

@@ -182,6 +182,12 @@ NAMES = np.array(["cat", "dog", "cat", "emu", "emu", "cat"])
         pytest.param(FLAT, NAMES, "y holds text where whole numbers", id="names"),
         pytest.param(FLAT, pd.Series(NAMES).astype("category"), "y holds text where whole numbers", id="categories"),
         pytest.param(
+            [np.ma.array([1, 2], mask=[0, row == 3]) for row in range(6)],
+            LABELS,
+            "x[3] has masked values; fill them first, as x[3].filled(0) does",
+            id="a masked row",
+        ),
+        pytest.param(
             FLAT,
             np.ma.array([0, 1, 255, 1, 0, 1], mask=[0, 0, 1, 0, 0, 0]),
             "y has no label in row 2, which is masked; leave out the rows without one",

@@ -6,7 +6,10 @@ shows the value; `persistence` puts the message into a sentence. Called by `ense
 
 from __future__ import annotations
 
+import sys
 from typing import Any
+
+_MOST = sys.float_info.max
 
 
 def check_list(value: Any) -> list[Any]:
@@ -45,6 +48,18 @@ def check_each(kind: Any, name: str, values: Any, length: int) -> list[Any]:
         names = " or ".join(each.__name__ for each in kinds)
         raise ValueError(f"{name} is {shortened(values)} instead of {length} values of type {names}")
     return values
+
+
+def check_numbers(name: str, values: Any, length: int, low: float = -_MOST, high: float = _MOST) -> None:
+    """Refuse what is not a list of `length` finite numbers in [low, high].
+
+    Raises
+    ------
+    TypeError, ValueError
+    """
+    for value in check_each((int, float), name, values, length):
+        if not low <= value <= high:
+            raise ValueError(f"{name} is {shortened(value)} instead of a number in {low:g} to {high:g}")
 
 
 def check_classes(name: str, values: Any, length: int, low: int, end: int) -> None:

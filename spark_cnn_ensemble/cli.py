@@ -1,8 +1,8 @@
 """The command line: demo, train, evaluate, score.
 
 It turns arguments into calls of the public classes, and results into text. Every Param is an option of `train`. The
-job of `demo` is in `demo`; `class_folders` reads pictures, `pipelines` loads what `train` wrote. Called by `__main__`.
-`text_tables` has the tables that they print. The module is long because it has the options of all commands.
+job of `demo` is in `demo`; `class_folders` reads pictures, `pipelines` loads what `train` wrote, `text_tables` has the
+tables that are printed. Called by `__main__`. The module is long because it has the options of all commands.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from spark_cnn_ensemble.class_folders import (
 from spark_cnn_ensemble.declared import to_path
 from spark_cnn_ensemble.engine import engine_of
 from spark_cnn_ensemble.engine.failures import failure, from_spark
-from spark_cnn_ensemble.engine.paths import contains
+from spark_cnn_ensemble.engine.paths import is_pattern
 from spark_cnn_ensemble.engine.start import start_session
 from spark_cnn_ensemble.estimator import CNNEnsembleClassifier
 from spark_cnn_ensemble.pipelines import ensemble_of, label_indexer, load_stages, score
@@ -116,13 +116,22 @@ def _say(sentence: str) -> None:
         print(f"{_PROGRAM}: {' '.join(sentence.split())}", file=sys.stderr)
 
 
-def _print(text: str) -> None:
-    """Print a result, as far as stdout's encoding has its characters, and its reader is there."""
-    encoding = sys.stdout.encoding or "utf-8"
+def _print(text: str, needed: bool = False) -> None:
+    """Print as far as stdout has the characters and takes them.
+
+    Raises
+    ------
+    OSError
+        The text is `needed`, and stdout does not take it, though its reader is there.
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         print(text.encode(encoding, "replace").decode(encoding), flush=True)
-    except BrokenPipeError:  # as of `| head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes as it ends
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes as it ends
+        if needed and not isinstance(error, BrokenPipeError):  # as of `| head -1`
+            raise OSError(f"stdout cannot be written to ({error.strerror}); send it to another place.") from None
 
 
 def _sentence(error: Exception) -> str:
@@ -365,14 +374,17 @@ def _demo(options: argparse.Namespace) -> None:
     run_demo(_session(options))
 
 
-def _check_output(spark: SparkSession, options: argparse.Namespace, *read: str) -> None:
-    """Refuse an --output that cannot be written, or that would replace what the options `read` name."""
+def _check_output(spark: SparkSession, options: argparse.Namespace, used: dict[str, str | None]) -> None:
+    """Refuse an --output that cannot be written, or that would replace the paths of other options, `used`."""
     check_target(spark, options.output, options.overwrite)
-    for name in read:
-        if contains(options.output, getattr(options, name)):
-            raise ValueError(
-                f"--output {options.output} would replace --{name} {getattr(options, name)}; choose another path."
-            )
+    files = engine_of(spark).files
+    output = files.qualified(options.output)
+    for name, path in used.items():
+        every = [path] if path else []
+        if path and is_pattern(path):
+            every += [match.path for match in files.matches(path)]
+        if any(f"{files.qualified(one)}/".startswith(f"{output}/") for one in every):
+            raise ValueError(f"--output {options.output} would replace {name} {path}; choose another path.")
     check_writable(spark, options.output, "--output")
 
 
@@ -383,7 +395,7 @@ def _train(options: argparse.Namespace) -> None:
         if name.startswith("param_") and value is not None
     }
     spark = _session(options)
-    _check_output(spark, options, "input")
+    _check_output(spark, options, {"--input": options.input, "--checkpoint-dir": options.param_checkpointDir})
     if options.report is not None:
         check_report(options.report)
     classifier = CNNEnsembleClassifier().setParams(**params)
@@ -462,17 +474,17 @@ def _evaluate(options: argparse.Namespace) -> None:
         else:
             indexer.setHandleInvalid("keep")  # an index past the last class; the ensemble counts the row as left out
     before = PipelineModel(stages[: stages.index(ensemble)])
-    _print(evaluation_text(ensemble.evaluate(before.transform(frame)), _names(stages)))
+    _print(evaluation_text(ensemble.evaluate(before.transform(frame)), _names(stages)), needed=True)
 
 
 def _score(options: argparse.Namespace) -> None:
     spark = _session(options)
-    _check_output(spark, options, "input", "model")
+    _check_output(spark, options, {"--input": options.input, "--model": options.model})
     stages = _load(spark, options)
     ensemble, names = ensemble_of(stages), _names(stages)
     frame = _read(spark, options, ensemble.inputShape)
     if options.format == "images" and frame.select("path").isEmpty():
-        raise ValueError(f"There are no files in {options.input}; pass a folder of pictures, or one of such folders.")
+        raise ValueError(f"There are no files in {options.input}; pass a folder that has pictures, at any depth.")
     if options.format == "images" and names is not None:
         # The folder of new pictures is not their class.
         known = F.when(F.col(CLASS_NAME_COL).isin(names), F.col(CLASS_NAME_COL))

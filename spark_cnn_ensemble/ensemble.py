@@ -168,7 +168,7 @@ class Ensemble:
         -------
         keras.Model
             Maps images (n, height, width, channels) to a dict of "prediction" (n,), "probability" and "rawPrediction"
-            (n, classes).
+            (n, classes). An image for which a member computes NaN has the prediction -1 and NaN in the others.
         """
         import keras
         from keras import ops
@@ -183,15 +183,20 @@ class Ensemble:
             softmax.append(ops.cast(output, "float64"))
         total = softmax[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(softmax)
         count = votes[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(votes)
-        raw = total if soft else count
-        probability = score = raw / len(self)
+        computed = ops.all(ops.isfinite(total), axis=-1, keepdims=True)
+        raw = ops.where(computed, total if soft else count, ops.full_like(total, np.nan))
+        # TensorFlow's graphs round x / constant otherwise, as x * (1 / constant).
+        probability = score = ops.divide_no_nan(raw, float(len(self)))
         lowest = ops.full_like(total, -1.0)
         if thresholds is not None:
-            score = probability / thresholds
-            score = ops.where(ops.isnan(score), lowest, score)  # 0 / 0: the class is never chosen
+            score = ops.divide_no_nan(probability, np.where(thresholds > 0, thresholds, 1.0))
+            # x / 0 is infinite, but for 0 / 0: the class is never chosen.
+            endless = ops.where(probability > 0, ops.full_like(total, np.inf), lowest)
+            score = ops.where(thresholds > 0, score, endless)
         tied = ops.equal(score, ops.max(score, axis=-1, keepdims=True))
+        prediction = ops.argmax(ops.where(tied, total, lowest), axis=-1)
         outputs = {
-            "prediction": ops.argmax(ops.where(tied, total, lowest), axis=-1),
+            "prediction": ops.where(computed[:, 0], prediction, ops.full_like(prediction, -1)),
             "probability": probability,
             "rawPrediction": raw,
         }

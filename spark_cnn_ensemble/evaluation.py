@@ -88,9 +88,12 @@ class CNNEnsembleEvaluation(VoteStatistics):
         def total(name: str, *shape: int) -> np.ndarray:
             return np.sum([row[name] for row in counts], axis=0, dtype=np.int64).reshape(*shape or (-1,))
 
+        confusion = np.zeros(classes * classes, np.int64)
+        for row in counts:
+            confusion[np.array(row["cells"], np.int64)] += np.array(row["rowsInCells"], np.int64)
         pictures = most_disputed(picture for row in counts for picture in row["disputed"])
         return cls(
-            confusion=total("confusion", classes, classes),
+            confusion=confusion.reshape(classes, classes),
             memberRight=total("memberRight"),
             same=total("same", members, members),
             rowsByVotes=total("rowsByVotes"),

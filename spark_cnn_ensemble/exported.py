@@ -20,13 +20,14 @@ from spark_cnn_ensemble import __version__
 from spark_cnn_ensemble.engine.paths import path_text
 from spark_cnn_ensemble.ensemble import Ensemble
 from spark_cnn_ensemble.onnx_nodes import IR_VERSION, OPSET, GraphBuilder, import_onnx
+from spark_cnn_ensemble.worker.blocks import misfit
 from spark_cnn_ensemble.worker.onnx_graph import IMAGE, MOST_BYTES, PROBABILITY, TYPES
 from spark_cnn_ensemble.worker.runtime import keras_settings
 from spark_cnn_ensemble.worker.weights import unpack_weights
 
 _PRODUCER = "spark_cnn_ensemble"
 _METADATA = f"assets.extra/{_PRODUCER}.json"  # in a SavedModel, where TensorFlow has a place for such files
-_DOUBLE = 11  # of ONNX
+_DOUBLE, _BOOLEAN = 11, 9  # of ONNX
 
 
 def export_ensemble(
@@ -102,8 +103,10 @@ def _check_target(target: Path, kind: str, overwrite: bool) -> None:
 def _is_onnx_export(path: Path) -> bool:
     if not path.is_file():
         return False
+    # Protobuf writes the version of the format first, then the producer.
+    start = rb"\x08.\x12" + re.escape(bytes([len(_PRODUCER)]) + _PRODUCER.encode())
     with path.open("rb") as file:
-        return _PRODUCER.encode() in file.read(64)  # protobuf writes the producer after the version of the format
+        return bool(re.match(start, file.read(64), re.DOTALL))
 
 
 def _move(source: Path, target: Path) -> None:
@@ -182,8 +185,10 @@ def _write_onnx(path: Path, ensemble: Ensemble, soft: bool, thresholds: np.ndarr
 
 def _add_member(builder: GraphBuilder, onnx: Any, index: int, graph: Any, weights: bytes) -> str:
     """Add a member's nodes and weights; the name of its softmax."""
-    prefix = f"member_{index}/"
-    model = onnx.ModelProto.FromString(graph.with_weights(unpack_weights(weights)))
+    prefix, arrays = f"member_{index}/", unpack_weights(weights)
+    if not graph.fits(arrays):
+        raise ValueError(misfit(index))
+    model = onnx.ModelProto.FromString(graph.with_weights(arrays))
     named = onnx.compose.add_prefix_graph(model.graph, prefix)
     builder.add("Identity", [IMAGE], output=prefix + IMAGE)
     builder.nodes.extend(named.node)
@@ -203,11 +208,17 @@ def _add_vote(
         vote = add("ArgMax", [member], axis=1, keepdims=1)
         votes.append(add("Cast", [add("Equal", [vote, every_class])], to=_DOUBLE))
     total = add("Sum", softmax)
-    raw = add("Identity", [total if soft else add("Sum", votes)], output="rawPrediction")
+    not_computed = add("Cast", [add("IsNaN", [total])], to=_DOUBLE)
+    row, image = (
+        add("Cast", [add("ReduceMax", [not_computed], axes=[1], keepdims=keep)], to=_BOOLEAN) for keep in (1, 0)
+    )
+    counted = [row, constant(np.array(np.nan)), total if soft else add("Sum", votes)]
+    raw = add("Where", counted, output="rawPrediction")
     score = add("Div", [raw, constant(np.array(float(len(members))))], output=PROBABILITY)
     lowest = constant(np.array(-1.0))
     if thresholds is not None:
         score = add("Div", [score, constant(thresholds)])
         score = add("Where", [add("IsNaN", [score]), lowest, score])  # 0 / 0: the class is never chosen
     tied = add("Equal", [score, add("ReduceMax", [score], axes=[1], keepdims=1)])
-    add("ArgMax", [add("Where", [tied, total, lowest])], output="prediction", axis=1, keepdims=0)
+    best = add("ArgMax", [add("Where", [tied, total, lowest])], axis=1, keepdims=0)
+    add("Where", [image, constant(np.array(-1)), best], output="prediction")

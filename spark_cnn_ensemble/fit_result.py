@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list, shortened
+from spark_cnn_ensemble.checked import check_classes, check_each, check_int, check_list, check_numbers, shortened
 from spark_cnn_ensemble.votes import OutOfBag, recall_text
 
 R = TypeVar("R", bound="FitResult")
@@ -370,7 +370,7 @@ def check_member(member: dict[str, Any], classes: int) -> None:
         check_int(name, member[name])
     check_int("retries", member.get("retries", 0))
     check_each(bool, "spilled", [member.get("spilled", False)], 1)
-    check_each((int, float), "seconds", [member["seconds"]], 1)
+    check_numbers("seconds", [member["seconds"]], 1, 0)
     # Sums of soft labels are all floats.
     kind = int if int in map(type, check_list(member["classCounts"])) else float
     for count in check_each(kind, "classCounts", member["classCounts"], classes):
@@ -381,7 +381,7 @@ def check_member(member: dict[str, Any], classes: int) -> None:
     if not epochs or not set(history) <= {"loss", "accuracy", "val_loss", "val_accuracy"}:
         raise ValueError("history has no epochs, or an unknown measure")
     for name in {"accuracy", *history}:
-        check_each((int, float), name, history[name], epochs)
+        check_numbers(name, history[name], epochs, *((0, 1) if name.endswith("accuracy") else ()))
     check_int("keptEpoch", member.get("keptEpoch", 0), 0, epochs + 1)
 
 
@@ -403,7 +403,7 @@ def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None
     for name in ("rows", "skippedRows"):
         check_int(name, result[name])
     check_int("unusedRows", result.get("unusedRows", 0))
-    check_each((int, float), "seconds", [result["seconds"]], 1)
+    check_numbers("seconds", [result["seconds"]], 1, 0)
     for member in check_list(result.get("resumedMembers", [])):
         check_int("resumedMembers", member)
     for member, why in result.get("missingMembers", {}).items():
@@ -430,7 +430,7 @@ def check_fit_result(result: dict[str, Any], members: int, classes: int) -> None
     for row in votes["votes"]:
         check_classes("votes", row, members, -1, classes)
     for row in check_list(votes["disputedRows"]):
-        check_each((int, float), "uncertainty", [row["uncertainty"]], 1)
+        check_numbers("uncertainty", [row["uncertainty"]], 1, 0, 1)
         check_int("label", row["label"], 0, classes)
         check_each(int, "votes", row["votes"], classes)
         base64.b64decode(row["png"], validate=True)  # reports put it into HTML

@@ -28,6 +28,7 @@ from spark_cnn_ensemble.pipelines import load_ensemble_alone
 from spark_cnn_ensemble.worker.initial_weights import pack_initial
 from spark_cnn_ensemble.worker.network import Architecture, build_network
 from spark_cnn_ensemble.worker.runtime import keras_settings
+from spark_cnn_ensemble.worker.tensorflow_ensemble import check_number
 from spark_cnn_ensemble.worker.weights import digest, unpack_weights
 
 _MOST_NAMED = 8  # layers in a message
@@ -150,7 +151,9 @@ def _member_layers(ensemble: Ensemble, member: int) -> list[StoredLayer]:
     """A member's layers but for the standardizing one."""
     architecture = ensemble.architectures[ensemble.architecture_of[member]]
     first = (2 + architecture.scaled) if architecture.standardization else 0
-    arrays = unpack_weights(ensemble.weights[member])[first:]
+    arrays = unpack_weights(ensemble.weights[member])
+    check_number(architecture, arrays, member)
+    arrays = arrays[first:]
     labelled = _labelled_layers(architecture)
     if len(arrays) != sum(len(layer.arrays) for layer in labelled):
         raise ValueError(f"the weights of member {member} do not fit its network; save the model again.")
@@ -165,7 +168,7 @@ def _labelled_layers(architecture: Architecture) -> tuple[StoredLayer, ...]:
     """
     with keras_settings(), tempfile.TemporaryDirectory() as folder:
         network = build_network(replace(architecture, standardization=False, scaled=False))
-        network.set_weights([np.full(weight.shape, place) for place, weight in enumerate(network.weights)])
+        network.set_weights([np.full(weight.shape, place, np.float32) for place, weight in enumerate(network.weights)])
         path = Path(folder, "labels.weights.h5")
         network.save_weights(path)
         layers = stored_layers(path.read_bytes(), zipped=False)

@@ -72,7 +72,13 @@ def _unzipped(data: bytes) -> bytes:
             raise _Unsafe(f"it has no single {WEIGHTS}, the file of weights that Keras writes into a .keras file")
         if entries[0].file_size > _MOST_EXPANSION * len(data):
             raise _Unsafe(f"its {WEIGHTS} claims {entries[0].file_size:,} bytes, the whole file has {len(data):,}")
-        return archive.read(entries[0])
+        if entries[0].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise _Unsafe(f"its {WEIGHTS} is compressed as Keras does not")  # and may take any memory at once
+        with archive.open(entries[0]) as file:
+            content = file.read(entries[0].file_size + 1)
+        if len(content) > entries[0].file_size:
+            raise _Unsafe(f"its {WEIGHTS} has more bytes than it claims")
+        return content
 
 
 def _layers(data: bytes) -> Iterator[StoredLayer]:

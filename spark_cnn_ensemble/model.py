@@ -356,12 +356,13 @@ class CNNEnsembleClassificationModel(
         Raises
         ------
         ValueError
-            A row is unusable and handleInvalid is "error" ("skip" and "keep" leave such rows out), or no row can be
-            scored.
+            A row is unusable and handleInvalid is "error" ("skip" and "keep" leave such rows out), no row can be
+            scored, or the metadata of labelCol number the classes in another order than the model.
         """
         self._check()
         features = self._features(dataset)
         labels = labels_of(dataset, self.getLabelCol())
+        self._check_class_names(labels.class_names)
         plan = self._plan_for_workers(features.pixels)
         fault, label = labels.fault(self.numClasses, "give labels of the model's classes"), labels.index
         cells = cells_to_score(features, plan.refuse_invalid)
@@ -378,13 +379,22 @@ class CNNEnsembleClassificationModel(
             if engine.is_local:  # elsewhere, slots may come that have no task then
                 rows = rows.coalesce(_TASKS_PER_SLOT * engine.slots)
             counts = rows.mapInPandas(engine.for_workers(count), COUNTS_SCHEMA).collect()
-        if not any(sum(row["confusion"]) for row in counts):
+        if not any(row["cells"] for row in counts):
             raise ValueError(
                 "The DataFrame has no rows that can be scored; check its features and labels (handleInvalid leaves "
                 "rows out), or give other rows."
             )
 
         return CNNEnsembleEvaluation.from_counts(counts, self.numClasses, len(self._ensemble), self.classNames)
+
+    def _check_class_names(self, names: Sequence[str] | None) -> None:
+        """Refuse labels that another indexer has numbered; it may have numbered unknown names too, after the others."""
+        for index, (ours, theirs) in enumerate(zip(self.classNames or (), names or (), strict=False)):
+            if ours != theirs:
+                raise ValueError(
+                    f"Column '{self.getLabelCol()}' (parameter 'labelCol') has {theirs!r} as class {index}, which is "
+                    f"{ours!r} in the model; index the labels by the StringIndexerModel of the training rows."
+                )
 
     def memberNetwork(self, index: int) -> Any:
         """One member as a Keras model with its weights.

@@ -279,8 +279,8 @@ class HasOptimization(Params):
     classWeighting: Declared[str] = Declared(
         "classWeighting",
         "weight of a row's loss by its class: 'none', or 'balanced', rows / (classes * rows of its class) in the "
-        "member's bag, copies and the classes in it counted, so that each class weighs the same; row weights multiply "
-        "it, and validation rows are balanced among themselves.",
+        "member's bag, so that each class weighs the same; a row counts with its copies and its weight, and "
+        "validation rows are balanced among themselves.",
         TypeConverters.toString,
         default="none",
         allowed=one_of(("none", "balanced")),
@@ -546,6 +546,12 @@ class _CNNEnsembleParams(
         super().__init__()
         declared = [param for param in self.params if isinstance(param, Declared) and param.default is not None]
         self._setDefault(**{param.name: param.default for param in declared})
+
+    def __copy__(self: P) -> P:
+        copied = object.__new__(type(self))
+        maps = {name: dict(getattr(self, name)) for name in ("_paramMap", "_defaultParamMap")}
+        vars(copied).update(vars(self), **maps)
+        return copied
 
     def _set(self: P, **kwargs: Any) -> P:
         # Spark would store None as a value, which no range allows and no reader accepts; here None unsets.

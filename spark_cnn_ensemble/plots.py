@@ -295,7 +295,7 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        No row was voted on.
+        No row was voted on, or none by two members.
 
     Notes
     -----
@@ -309,10 +309,11 @@ def coverage(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     >>> ax.get_ylabel()
     'accuracy on these rows'
     """
-    _check(votes)
+    _check(votes, agreement=True)
     table = votes.coverage
     decided, accuracy = table["coverage"].to_numpy(), table["accuracy"].to_numpy()
-    low, high = _intervals(accuracy * decided * votes.rows, decided * votes.rows)
+    rows = votes.agreement["rows"].sum()
+    low, high = _intervals(accuracy * decided * rows, decided * rows)
     ax = _axes(ax)
     _draw_with_band(ax, decided, accuracy, low, high)
     ax.margins(y=0.08)
@@ -350,7 +351,7 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     Raises
     ------
     ValueError
-        No row was voted on.
+        No row was voted on, or none by two members.
 
     Notes
     -----
@@ -364,7 +365,7 @@ def reliability(votes: VoteStatistics, ax: Axes | None = None) -> Axes:
     >>> ax.get_xlabel()
     'share of votes of the predicted class'
     """
-    _check(votes)
+    _check(votes, agreement=True)
     table = _binned(votes.agreement)
     share, right = table["share"], table["right"] / table["rows"]
     low, high = _intervals(table["right"], table["rows"])
@@ -469,11 +470,16 @@ def class_labels(classes: int, class_names: Sequence[str] | None) -> list[str]:
     return [str(name) for name in class_names]
 
 
-def _check(votes: VoteStatistics | None) -> None:
+def _check(votes: VoteStatistics | None, agreement: bool = False) -> None:
     if votes is None or not votes.rows:
         raise ValueError(
             "There are no votes to draw, as no row was out-of-bag or evaluated; set 'oobSampleSize' and choose bags "
             "that leave rows out, or pass the result of model.evaluate(dataset) on labelled rows."
+        )
+    if agreement and not votes.agreement["rows"].any():
+        raise ValueError(
+            "No two members vote on the same row, so that there is no agreement to draw; set more members, or pass the "
+            "result of model.evaluate(dataset) on labelled rows."
         )
 
 

@@ -132,6 +132,9 @@ def write_report(
     if class_names is None:
         known = (votes.classNames for votes in (evaluation, summary.outOfBag) if votes is not None)
         class_names = next(filter(None, known), None)
+    for votes in (evaluation, summary.outOfBag):
+        if votes is not None:
+            plots.class_labels(len(votes.confusionMatrix), class_names)
     file = Path(os.path.realpath(path))  # a link goes on to lead to the report
     page = _page(summary, title, evaluation, class_names)
     partial = file.with_name(f".{file.name}.tmp")
@@ -292,7 +295,10 @@ def _votes(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
                 functools.partial(plots.accuracy_by_size, votes),
                 "Accuracy by number of members.",
                 "A curve that is flat past five members or so has levelled off. Two vote about as well as one.",
-            ),
+            )
+        ]
+    if len(votes.memberAccuracies) > 1 and len(votes.coverage):  # two members vote on some row
+        drawn += [
             (
                 functools.partial(plots.coverage, votes),
                 "Accuracy if uncertain rows are sent to people.",
@@ -349,6 +355,8 @@ def _svg(draw: Callable[..., Any], title: str) -> str:
 def _disputed(votes: VoteStatistics, class_names: Sequence[str] | None) -> str:
     rows = votes.disputedRows
     if not rows:
+        if len(votes.disagreement) > 1 and not len(votes.coverage):
+            return "<p>No two members vote on the same row.</p>"
         agree = not np.nan_to_num(votes.disagreement).any()
         return f"<p>{'The members agree on every row' if agree else 'Pictures of disputed rows were left out'}.</p>"
     names = plots.class_labels(len(rows[0].votes), class_names)

@@ -12,7 +12,7 @@ import numpy as np
 
 from spark_cnn_ensemble import plots
 from spark_cnn_ensemble.fit_result import FitResult, unseen_text
-from spark_cnn_ensemble.votes import VoteStatistics, recall_text
+from spark_cnn_ensemble.votes import OutOfBag, VoteStatistics, recall_text
 
 _MOST_CONFUSED = 3
 _FEWEST_MEMBERS = 5  # that must vote before a flat curve says anything; the vote gains most up to three to five
@@ -124,9 +124,10 @@ def _gain_from_more_members(votes: VoteStatistics) -> str:
     last = table.iloc[-1]
     half = table[table["size"] <= max(last["size"] / 2, table["size"].iloc[0])].iloc[-1]
     gain, margin = last["accuracy"] - half["accuracy"], (last["high"] - last["low"]) / 2
+    vote = "of a majority vote is" if isinstance(votes, OutOfBag) else "is"
     text = (
-        f"Would more members help? Accuracy is {half['accuracy']:.2%} with {_count(int(half['size']), 'member')} and "
-        f"{last['accuracy']:.2%} with {int(last['size'])}"
+        f"Would more members help? Accuracy {vote} {half['accuracy']:.2%} with {_count(int(half['size']), 'member')} "
+        f"and {last['accuracy']:.2%} with {int(last['size'])}"
     )
     if last["size"] < _FEWEST_MEMBERS and gain < margin and last["accuracy"] < 1:
         return (
@@ -165,9 +166,11 @@ def _agreement(votes: VoteStatistics) -> str:
     if len(votes.memberAccuracies) < 2:
         return f"{question} One member does not show it: agreement needs at least two."
     table = votes.coverage
+    if not len(table):
+        return f"{question} No two members vote on the same row, so that agreement cannot be measured."
     unanimous = table.iloc[0]
     if unanimous["minimumShare"] < 1:
-        return f"{question} No row has a unanimous vote."
+        return f"{question} No prediction has all votes."
     text = (
         f"{question} All members that vote agree on {unanimous['coverage']:.1%} of the rows, and "
         f"{unanimous['accuracy']:.2%} of these predictions are right"
@@ -175,7 +178,7 @@ def _agreement(votes: VoteStatistics) -> str:
     if len(table) == 1:
         return f"{text}."
     others = 1 - unanimous["coverage"]
-    right = (votes.accuracy - unanimous["coverage"] * unanimous["accuracy"]) / others
+    right = (table["accuracy"].iloc[-1] - unanimous["coverage"] * unanimous["accuracy"]) / others
     return f"{text}. On the other {others:.1%} of the rows, {max(right, 0):.2%} are right."
 
 

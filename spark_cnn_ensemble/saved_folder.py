@@ -66,7 +66,9 @@ class SavedFolder:
         ValueError
             The metadata is not what `save` writes.
         """
-        return f"{self._path}/{_folder(metadata)}"
+        folder = _folder(metadata)
+        # Spark would read the folders of later saves, and not the files of version 0.1 next to them.
+        return f"{self._path}/{folder}/part-*" if folder == "members" else f"{self._path}/{folder}"
 
     def save(self, write: Callable[[str], dict[str, Any]], overwrite: bool) -> None:
         """Add a generation, and delete older ones.
@@ -125,11 +127,11 @@ class SavedFolder:
 
     def _abandon(self, save: str) -> None:
         """Delete what a save has written, unless it was committed."""
-        has_metadata = self._files.exists(f"{self._path}/metadata")
-        if has_metadata and save in [one.get("save") for one, _ in self._generations()]:
+        generations = self._generations() if self._files.exists(f"{self._path}/metadata") else []
+        if save in [one.get("save") for one, _ in generations]:
             return
         self._files.delete(f"{self._path}/members/save={save}")
-        if not has_metadata and not self._files.matches(f"{self._path}/members/*"):
+        if not generations and not self._files.matches(f"{self._path}/members/*"):
             self._files.delete(self._path)
 
     def _clean(self, save: str) -> None:
@@ -243,8 +245,8 @@ def check_writable(spark: SparkSession, path: str, name: str) -> None:
 
 
 def _unfinished(spark: SparkSession, path: str) -> bool:
-    """Whether a folder holds the members of saves that have not been committed, and nothing else."""
+    """Whether a folder holds what saves have begun and not committed, and nothing else."""
     files = engine_of(spark).files
     if files.matches(f"{path}/metadata/part-*"):
         return False
-    return bool(files.matches(f"{path}/members/save=*"))
+    return any(files.matches(f"{path}/{name}") for name in ("members/save=*", "metadata/.part-*"))

@@ -196,13 +196,14 @@ class VoteStatistics(ABC):
     def coverage(self) -> pd.DataFrame:
         """Accuracy if the rows with little agreement are left to people.
 
-        Columns minimumShare (0 to 1, descending), coverage, the share of rows whose predicted class has at least that
-        share of the votes, and accuracy, the share of these rows that are predicted right.
+        Columns minimumShare (0 to 1, descending), coverage, the share of the rows of `agreement` whose predicted class
+        has at least that share of the votes, and accuracy, the share of these rows that are predicted right. The votes
+        are those of `memberPredictionsCol`, also where votingStrategy is "soft".
         """
         falling = self.agreement[self.agreement["rows"] > 0].iloc[::-1]
         rows, right = falling["rows"].cumsum(), falling["right"].cumsum()
         return pd.DataFrame(
-            {"minimumShare": falling["share"], "coverage": rows / self.rows, "accuracy": right / rows}
+            {"minimumShare": falling["share"], "coverage": rows / falling["rows"].sum(), "accuracy": right / rows}
         ).reset_index(drop=True)
 
 
@@ -350,10 +351,16 @@ class OutOfBag(VoteStatistics):
 
     @cached_property
     def agreement(self) -> pd.DataFrame:
-        voted = self.predictions >= 0
+        """Number of rows by the share of votes for the predicted class, of the rows on which two members or more vote.
+
+        Columns share (0 to 1, ascending), rows, and right, the number of these rows that are predicted right. The share
+        is 0 where no member voted for the predicted class, which soft voting and thresholds allow.
+        """
+        voters = (self.votes >= 0).sum(axis=1)
+        voted = voters > 1  # a single vote agrees with itself alone
         votes, prediction = self.votes[voted], self.predictions[voted]
-        share = (votes == prediction[:, None]).sum(axis=1) / (votes >= 0).sum(axis=1)
-        table = pd.DataFrame({"share": share.round(4), "rows": 1, "right": prediction == self.labels[voted]})
+        share = (votes == prediction[:, None]).sum(axis=1) / voters[voted]
+        table = pd.DataFrame({"share": share, "rows": 1, "right": prediction == self.labels[voted]})
         return table.groupby("share", as_index=False).sum().astype({"right": np.int64})
 
     def selection(self, size: int) -> list[int]:

@@ -246,7 +246,7 @@ def test_a_warning_is_one_line(places, tmp_path, capsys):
 
 def test_a_stderr_that_cannot_be_written_to_loses_nothing(places, tmp_path):
     arguments = [*TRAIN, *PARQUET, "--id-col", "label", "--num-classes", "10", "--verbose", "1"]
-    full = open("/dev/full", "w")  # noqa: SIM115 - what it could not write would fail the end of a `with`
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115 - what it could not write would fail the end of a `with`
     with redirect_stderr(full):
         assert main([argument.format(**places, out=tmp_path / "out") for argument in arguments]) == 0
     with suppress(OSError):

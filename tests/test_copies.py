@@ -14,6 +14,7 @@ from support.scored import predictions_by_id
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
 
 COPIES = {
+    "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "pickle": lambda value: pickle.loads(pickle.dumps(value)),
     "cloudpickle": lambda value: pickle.loads(cloudpickle.dumps(value)),

@@ -1,12 +1,16 @@
 """An evaluation computes from counts what out-of-bag votes compute from the votes themselves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from pyspark.sql import functions as F
 from support.member_votes import member_votes, out_of_bag_of
 from support.refusals import tasks_per_stage
 from support.results import count_votes, no_votes
 
-from spark_cnn_ensemble import CNNEnsembleEvaluation
+from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleEvaluation
+from spark_cnn_ensemble.votes import OutOfBag
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +46,50 @@ def test_members_have_the_same_accuracies_and_disagreement(both):
 
 def test_agreement_has_the_same_rows(both):
     evaluation, votes = both
-    expected = votes.agreement.set_index("share")
-    table = evaluation.agreement[evaluation.agreement["rows"] > 0]
-    assert [round(share, 4) for share in table["share"]] == expected.index.tolist()
-    for share, rows, right in table.itertuples(index=False):
-        assert expected.loc[round(share, 4)].tolist() == [rows, right]
+    table = evaluation.agreement[evaluation.agreement["rows"] > 0].reset_index(drop=True)
+    assert table.equals(votes.agreement)
+
+
+def test_a_share_is_exact(both):
+    """A cut of scored rows at minimumShare keeps the rows that it counts."""
+    votes = OutOfBag(np.zeros(1, int), np.array([[0, 0, 1]]), np.zeros(1, int), 2)
+    assert votes.coverage["minimumShare"].tolist() == [2 / 3]
+
+
+def test_a_single_vote_does_not_count_as_agreement():
+    votes = np.array([[0, -1, -1], [0, 0, -1], [0, 0, 1], [-1, -1, -1]])
+    found = OutOfBag(np.zeros(4, int), votes, np.array([0, 0, 0, -1]), 2)
+    assert found.agreement[["share", "rows"]].values.tolist() == [[2 / 3, 1], [1, 1]]
+    assert found.coverage["coverage"].tolist() == [0.5, 1]
+
+
+def test_the_counts_are_those_of_the_votes_of_each_member(model, test):
+    """Counted here from the votes that `transform` gives."""
+    scored = model.copy().setMemberPredictionsCol("each").transform(test).select("label", "each").collect()
+    each, label = np.array([row.each for row in scored]), np.array([row.label for row in scored])
+    evaluation = model.evaluate(test)
+    assert np.allclose(evaluation.disagreement, (each[:, :, None] != each[:, None, :]).mean(axis=0))
+    assert np.allclose(evaluation.memberAccuracies, (each == label[:, None]).mean(axis=0))
+    sizes = [model.subset(range(size)).evaluate(test).accuracy for size in (1, 2, 3)]
+    assert evaluation.accuracyBySize["accuracy"].tolist() == sizes
+
+
+@pytest.mark.parametrize("names", ["another order", "an unknown name", "other names"])
+def test_labels_of_another_indexer_are_refused(model, test, names):
+    ours = [f"digit {index}" for index in range(10)]
+    named = model._copyValues(
+        CNNEnsembleClassificationModel(dataclasses.replace(model._ensemble, class_names=tuple(ours)))
+    )
+    theirs = {"another order": ours[::-1], "an unknown name": [*ours, "__unknown"], "other names": ["x", *ours[1:]]}[
+        names
+    ]
+    metadata = {"ml_attr": {"type": "nominal", "vals": theirs}}
+    rows = test.withColumn("label", F.col("label").cast("double").alias("label", metadata=metadata))
+    if names == "an unknown name":
+        assert named.evaluate(rows).accuracy == model.evaluate(test).accuracy
+        return
+    with pytest.raises(ValueError, match=f"has .{theirs[0]}. as class 0, which is .digit 0. in the model; index"):
+        named.evaluate(rows)
 
 
 def test_accuracy_by_size_divides_the_counts(both):

@@ -81,9 +81,11 @@ ALLOWED = {
         "worker.voting_plan",
         "worker.weights",
     },
+    "worker.class_weighting": {"worker.bag"},
     "worker.trainer": {
         "worker.augmentation",
         "worker.bag",
+        "worker.class_weighting",
         "worker.initial_weights",
         "worker.network",
         "worker.optimizers",
@@ -241,6 +243,7 @@ ALLOWED = {
         "engine.paths",
         "ensemble",
         "onnx_nodes",
+        "worker.blocks",
         "worker.onnx_graph",
         "worker.runtime",
         "worker.weights",
@@ -299,6 +302,7 @@ ALLOWED = {
         "worker.initial_weights",
         "worker.network",
         "worker.runtime",
+        "worker.tensorflow_ensemble",
         "worker.weights",
     },
     "fit.members": {

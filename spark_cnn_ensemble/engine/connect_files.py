@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 import uuid
 from collections.abc import Callable
@@ -37,6 +38,9 @@ class ConnectFiles(Files):
                     raise
                 return False
             return True
+
+    def qualified(self, path: str) -> str:
+        return re.sub("^file:/+", "/", path).rstrip("/")  # as far as its text says
 
     def matches(self, pattern: str) -> list[Entry]:
         if not self.exists(pattern):

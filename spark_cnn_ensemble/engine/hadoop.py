@@ -36,6 +36,15 @@ class HadoopFiles(Files):
             filesystem, target = self._path(path)
             return bool(filesystem.exists(target))
 
+    def qualified(self, path: str) -> str:
+        with suppress(OSError):  # Spark has no filesystem for it
+            with in_a_sentence():
+                filesystem, target = self._path(path)
+                whole = str(filesystem.makeQualified(target).toString())
+                local = str(target.toUri().getPath())
+            return f"file:{os.path.realpath(local)}" if filesystem.getUri().getScheme() == "file" else whole
+        return path
+
     def matches(self, pattern: str) -> list[Entry]:
         with in_a_sentence():
             filesystem, target = self._path(pattern)
@@ -66,22 +75,21 @@ class HadoopFiles(Files):
         path, unfinished = f"{folder}/{name}", f"{folder}/.{name}.{uuid.uuid4().hex}"
         with in_a_sentence():
             filesystem, source = self._path(unfinished)
-            stream = filesystem.create(source, False)
             try:
-                stream.write(bytearray(f"{line}\n".encode()))
+                stream = filesystem.create(source, False)
+                try:
+                    stream.write(bytearray(f"{line}\n".encode()))
+                finally:
+                    stream.close()
+                found = filesystem.resolvePath(source).toUri()
+                if found.getScheme() == "file":
+                    with suppress(OSError):  # the disk has no hard links
+                        return _link(Path(found.getPath()), name)
+                # The look is for filesystems whose rename replaces a file.
+                return not self.exists(path) and bool(filesystem.rename(source, self._path(path)[1]))
             finally:
-                stream.close()
-            found = filesystem.resolvePath(source).toUri()
-            if found.getScheme() == "file":
-                with suppress(OSError):  # the disk has no hard links
-                    added = _link(Path(found.getPath()), name)
+                with suppress(Exception):  # the first error says more
                     filesystem.delete(source, False)
-                    return added
-            # The look is for filesystems whose rename replaces a file.
-            if not self.exists(path) and filesystem.rename(source, self._path(path)[1]):
-                return True
-            filesystem.delete(source, False)
-            return False
 
     def delete(self, path: str) -> None:
         with in_a_sentence():
@@ -116,9 +124,9 @@ class HadoopFiles(Files):
         with in_a_sentence():
             filesystem, target = self._path(path)
             local = str(target.toUri().getPath())
-            return (
-                os.path.realpath(local) if filesystem.getUri().getScheme() == "file" and os.path.islink(local) else path
-            )
+            if filesystem.getUri().getScheme() != "file" or not os.path.islink(local):
+                return path
+            return f"file:{os.path.realpath(local)}"
 
     def _rename(self, source: str, target: str) -> None:
         with in_a_sentence():

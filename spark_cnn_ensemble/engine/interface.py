@@ -94,6 +94,10 @@ class Files(ABC):
         """Whether there is a file or folder at `path`."""
 
     @abstractmethod
+    def qualified(self, path: str) -> str:
+        """The path by which two spellings of one place are the same, as far as the engine can see."""
+
+    @abstractmethod
     def matches(self, pattern: str) -> list[Entry]:
         """The files and folders that match a pattern, such as folder/name=*."""
 

@@ -30,6 +30,11 @@ def path_text(path: str | os.PathLike[str]) -> str:
     return text
 
 
+def is_pattern(path: str) -> bool:
+    """Whether Spark reads a path as a pattern."""
+    return bool(set(path) & set("*?[]{}"))
+
+
 def refuse_pattern(path: str, name: str) -> None:
     """Refuse a path that Spark would write to literally but read as a pattern.
 
@@ -44,7 +49,7 @@ def refuse_pattern(path: str, name: str) -> None:
     ValueError
         The path has any of the characters * ? [ ] { }.
     """
-    if set(path) & set("*?[]{}"):
+    if is_pattern(path):
         raise ValueError(
             f"{name} '{path}' has a character that Spark reads as a pattern (* ? [ ] {{ }}); choose another."
         )
@@ -54,16 +59,3 @@ def path_exists(path: str, kept: str | None = None) -> FileExistsError:
     """The error for a path that is taken and must not be overwritten; `kept` is where the result is instead."""
     where = f" (the result is in {kept})" if kept else ""
     return FileExistsError(f"Path {path} exists already; choose another, or overwrite it explicitly{where}.")
-
-
-def contains(folder: str, path: str) -> bool:
-    """Whether two paths of the same engine are the same, or the second is below the first; links are followed."""
-    outer, inner = _plain(folder), _plain(path)
-    return inner == outer or inner.startswith(f"{outer.rstrip('/')}/")
-
-
-def _plain(path: str) -> str:
-    scheme = _SCHEME.match(path)
-    if scheme and scheme[1] != "file":
-        return path.rstrip("/")
-    return os.path.realpath(re.sub("^file:/+", "/", path))

@@ -114,7 +114,8 @@ def _minor(version: str) -> tuple[int, ...]:
 @contextmanager
 def _stderr_in_a_file() -> Iterator[BinaryIO]:
     """Let processes that start in the context write their stderr to a file without a name."""
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        sys.stderr.flush()
     with tempfile.TemporaryFile() as log:
         terminal = os.dup(_STDERR)
         os.dup2(log.fileno(), _STDERR)

@@ -77,7 +77,8 @@ class Checkpoint:
         try:
             old = files.exists(f"{self._path}/_fit.json")
             lines = files.lines(folder) if files.exists(folder) else []
-            if not lines and not old:
+            lost = not lines and not old and bool(files.matches(f"{self._path}/attempt=*"))
+            if not lines and not old and not lost:
                 files.add(folder, "fit.json", json.dumps(identity, sort_keys=True))
                 lines = files.lines(folder)
         except OSError as error:
@@ -86,6 +87,11 @@ class Checkpoint:
             raise ValueError(
                 f"checkpointDir '{path}' was written by version 0.1 of spark_cnn_ensemble, whose members are not "
                 "resumed; set another folder, or delete this one."
+            )
+        if lost:
+            raise ValueError(
+                f"checkpointDir '{path}' has members, but its folder fit, which says of which fit they are, has no file; "
+                "set another folder, or delete this one."
             )
         # Fits that begin at once may each have added a file, where an engine cannot prevent it.
         for line in lines:

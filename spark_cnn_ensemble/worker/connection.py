@@ -30,7 +30,7 @@ def exchange_at_once() -> None:
             connection = socket.socket(fileno=descriptor)
         except OSError:
             continue
-        # If the user's code has called socket.setdefaulttimeout, this changed what PySpark's copies share.
+        # The line above makes the connection non-blocking if the user's code has called socket.setdefaulttimeout.
         os.set_blocking(descriptor, blocking)
         with contextlib.suppress(OSError, AttributeError):  # a Unix domain socket; not Linux
             for option in _OPTIONS:

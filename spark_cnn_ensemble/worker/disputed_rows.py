@@ -64,15 +64,16 @@ def _picture(image: np.ndarray, label: int, votes: np.ndarray, uncertainty: floa
 
 
 def _png(image: np.ndarray) -> bytes:
-    """A viewable image, scaled from its smallest number to its largest; colour bytes stay as they are."""
+    """A viewable image: colours from 0 to 255 or from 0 to 1, else scaled from its smallest number to its largest."""
     from PIL import Image
 
     shown = image.astype(np.float64)
     low, high = shown.min(), shown.max()
-    if image.shape[2] not in (3, 4) or low < 0 or high > 255:
-        shown = (shown - low) * (255 / max(high - low, 1e-9))
-    elif high <= 1:
+    colours = image.shape[2] in (3, 4) and low >= 0 and high <= 255
+    if colours and image.dtype != np.uint8 and 1e-3 < high <= 1:
         shown = shown * 255
+    elif not colours or (high <= 1e-3 and image.dtype != np.uint8):
+        shown = (shown - low) / (high - low) * 255 if high > low else np.zeros_like(shown)
     pixels = np.rint(shown).astype(np.uint8)
     if pixels.shape[2] not in (3, 4):
         pixels = pixels[..., 0]

@@ -21,12 +21,14 @@ from spark_cnn_ensemble.worker.scoring import not_computed, read_pixels, refuse_
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import WeightsOf
 
-# Numbers of rows. confusion: by label and prediction. memberRight: right, by member. same: with the same vote, by pair
-# of members. rowsByVotes, rightByVotes: all and right, by the number of votes for the prediction. rightBySize: right if
-# only the first 1, 2, ... members vote. skipped: left out. (disputed: pictures, not numbers.)
+# Numbers of rows. rowsInCells: by label and prediction, in the cells of that matrix that have rows. memberRight: right,
+# by member. same: with the same vote, by pair of members. rowsByVotes, rightByVotes: all and right, by the number of
+# votes for the prediction. rightBySize: right if only the first 1, 2, ... members vote. skipped: left out. (disputed:
+# pictures, not numbers.)
 COUNTS_SCHEMA = (
-    "confusion array<bigint>, memberRight array<bigint>, same array<bigint>, rowsByVotes array<bigint>, "
-    "rightByVotes array<bigint>, rightBySize array<bigint>, skipped bigint, disputed array<string>"
+    "cells array<int>, rowsInCells array<bigint>, memberRight array<bigint>, same array<bigint>, "
+    "rowsByVotes array<bigint>, rightByVotes array<bigint>, rightBySize array<bigint>, skipped bigint, "
+    "disputed array<string>"
 )
 OUT_OF_BAG_SCHEMA = (
     "ticket double, label int, votes array<int>, prediction int, disputed string, member int, report string"
@@ -82,7 +84,10 @@ def count_votes(frames: Iterable[pd.DataFrame], plan: VotingPlan, weights_of: We
         totals["rightByVotes"] += np.bincount(winning[right], minlength=members + 1)
         totals["rightBySize"] += right_by_size
         disputed = most_disputed([*disputed, *(picture for _, picture in disputed_pictures(images, labels, counts))])
+    confusion = totals.pop("confusion").ravel()
+    cells = np.flatnonzero(confusion)  # few of a million, where a partition has few rows and there are 1,000 classes
     row: dict[str, Any] = {name: [total.ravel()] for name, total in totals.items()}
+    row |= {"cells": [cells.astype(np.int32)], "rowsInCells": [confusion[cells]]}
     yield pd.DataFrame({**row, "skipped": [skipped], "disputed": [disputed]})
 
 

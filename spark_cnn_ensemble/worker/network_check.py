@@ -40,7 +40,9 @@ def check_network(architecture: Architecture, precision: str) -> None:
 
 def seeds_in(network: str) -> list[str]:
     """The classes of layers and initializers that have a seed of their own, in a network's JSON."""
-    return sorted({kind for kind, config in layers_in(network) if isinstance(config.get("seed"), int)})
+    # Keras gives RandomCrop a seed if the user gives none.
+    seeded = {kind for kind, config in layers_in(network) if isinstance(config.get("seed"), int)}
+    return sorted(seeded - {"RandomCrop"})
 
 
 def _check_layers(architecture: Architecture) -> None:
@@ -100,7 +102,7 @@ def _try(architecture: Architecture, precision: str) -> None:
             "whose output is one tensor."
         )
     types = {*(variable.dtype for variable in network.weights), keras.backend.standardize_dtype(output.dtype)}
-    types |= {layer.compute_dtype for layer in innermost_layers(network)}
+    types |= {kind for layer in innermost_layers(network) if "float" in (kind := layer.compute_dtype)}
     if types != {"float32"}:
         raise Refusal(
             f"The 'network' parameter has weights, a layer or an output of type {min(types - {'float32'})}; build it "

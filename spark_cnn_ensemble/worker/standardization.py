@@ -92,7 +92,8 @@ def check_variation(mean: np.ndarray, variance: np.ndarray, column: str, member:
         Names the column and the member.
     """
     if not variance.any():
-        alike = f"{mean[0]:.6g}" if len(set(mean)) == 1 else f"one of {', '.join(f'{value:.6g}' for value in mean)}"
+        values = list(dict.fromkeys(f"{value:.6g}" for value in mean))
+        alike = values[0] if len(values) == 1 else f"one of {', '.join(values[:4])}{', ...' if len(values) > 4 else ''}"
         raise Refusal(
             f"Column '{column}' (parameter 'featuresCol') is constant in the bag of member {member}: each number is "
             f"{alike} as float32, which holds 0 for less than {_SMALLEST:.2g} and 7 digits of the others; scale "

@@ -16,6 +16,7 @@ import numpy as np
 
 from spark_cnn_ensemble.worker.augmentation import augment
 from spark_cnn_ensemble.worker.bag import Bag, Examples
+from spark_cnn_ensemble.worker.class_weighting import balanced
 from spark_cnn_ensemble.worker.initial_weights import InitialArrays
 from spark_cnn_ensemble.worker.network import (
     STANDARDIZATION,
@@ -97,8 +98,8 @@ class Trainer:
         Raises
         ------
         Refusal
-            The images are standardized, and all their pixels are alike; or some validation rows cannot be computed, but
-        others can.
+            The images are standardized, and all their pixels are alike; or some validation rows are so far from the
+            training rows that they cannot be computed.
         Divergence
             A loss or the weights are not finite.
 
@@ -120,7 +121,7 @@ class Trainer:
                 return trainer_of(replace(self.program, architecture=architecture)).train(bag, plan, observe, initial)
             standardization = standardization_weights(mean, variance, scaled)
         if plan.class_weighting == "balanced":
-            bag = replace(bag, training=_balanced(bag.training), validation=_balanced(bag.validation))
+            bag = replace(bag, training=balanced(bag.training), validation=balanced(bag.validation))
         self._reset(seed, standardization, initial or {})
         rng = np.random.default_rng(seed)
         steps = self._steps(bag.training.images.dtype, bag.training.soft_labels is not None)
@@ -175,12 +176,15 @@ class Trainer:
             images = tf.cast(validation.gather(index), tf.float32)
             sound[index] = np.isfinite(self.network(images, training=False)).all(axis=1)
         if not sound.any() or sound.all():
-            return
+            return  # the weights are at fault, or the sum of the losses
         (first, *_), count = np.flatnonzero(~sound), int((~sound).sum())
-        largest = np.abs(validation.gather(np.array([first]))).max()
+        largest = np.abs(validation.gather(np.array([first])).astype(np.float64)).max()
+        chunks = (chunk[0] for chunk in _chunks(bag.training, np.arange(len(bag.training)), self._validation_batch))
+        if largest <= max(np.abs(images.astype(np.float64)).max() for images in chunks):
+            return
         raise Refusal(
             f"Member {bag.member} cannot compute {count} of {len(validation)} validation rows, the first of which has "
-            f"label {validation.labels[first]} and a number of size {largest:.6g} in column "
+            f"label {validation.labels[first]} and an absolute value of {largest:.6g} in column "
             f"'{plan.rules.pixels.column}': too far from the numbers of the training rows; leave such rows out, or "
             "scale the column."
         )
@@ -306,27 +310,6 @@ def _chunks(examples: Examples, order: np.ndarray, batch_size: int) -> Iterator[
     for begin in range(0, len(order), step):
         index = order[begin : begin + step]
         yield examples.gather(index), examples.labels[index], examples.targets[index], weights[index]
-
-
-def _balanced(examples: Examples) -> Examples:
-    """The rows with weights by which each class weighs the same, on top of those that they have.
-
-    As scikit-learn's ``class_weight="balanced"``: rows / (classes * rows of the class), where a row counts with its
-    copies and its weight. The weight of a class multiplies its probability in a soft label.
-    """
-    counted: np.ndarray = np.maximum(examples.copies, 1)  # a row that validates has no copy
-    if examples.weights is not None:
-        counted = counted * examples.weights.astype(np.float64)
-    soft = examples.soft_labels
-    counts = np.bincount(examples.labels, counted) if soft is None else counted @ soft.astype(np.float64)
-    by_class = counted.sum() / (max(1, np.count_nonzero(counts)) * np.where(counts > 0, counts, 1))
-    if soft is None:
-        factors = by_class[examples.labels]
-    else:
-        factors = soft @ by_class
-        soft = (soft * by_class / factors[:, None]).astype(np.float32)
-    weights = factors if examples.weights is None else factors * examples.weights
-    return replace(examples, weights=weights.astype(np.float32), soft_labels=soft)
 
 
 def _rows_at_once(images: np.ndarray, batch_size: int) -> int:

@@ -48,6 +48,12 @@ def test_the_choice_does_not_depend_on_the_order_or_the_partitions_of_the_rows()
     [
         pytest.param(np.array([[[-1.0], [0.0]], [[1.0], [3.0]]]), [[0, 64], [128, 255]], id="gray is scaled to 0..255"),
         pytest.param(np.full((2, 2, 3), 7, np.uint8), np.full((2, 2, 3), 7).tolist(), id="colour bytes stay"),
+        pytest.param(
+            np.eye(2, dtype=np.uint8)[..., None].repeat(3, axis=2),
+            np.eye(2, dtype=int)[..., None].repeat(3, axis=2).tolist(),
+            id="dark colour bytes stay",
+        ),
+        pytest.param(np.array([[[0.0], [3e-30]]]), [[0, 255]], id="tiny numbers"),
         pytest.param(np.full((2, 2, 3), 0.2), np.full((2, 2, 3), 51).tolist(), id="colours from 0 to 1"),
     ],
 )

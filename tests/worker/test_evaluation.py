@@ -8,6 +8,7 @@ import pytest
 from support.bags import SMALL, cut, numbers
 from support.voting import DIGITS, FAR, votes_of, voting_plan
 
+from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.worker.evaluation import count_votes, vote_out_of_bag
 from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.refusal import Refusal
@@ -15,6 +16,12 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 from spark_cnn_ensemble.worker.weights import pack_weights
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
+
+
+def confusion_of(counted, classes):
+    """The counts of a partition as a matrix of labels and predictions."""
+    members = len(counted["memberRight"][0])
+    return CNNEnsembleEvaluation.from_counts(counted.to_dict("records"), classes, members).confusionMatrix
 
 
 def test_votes_are_counted_against_the_labels(three_members, thousand_cells):
@@ -29,7 +36,7 @@ def test_votes_are_counted_against_the_labels(three_members, thousand_cells):
     usable = predicted.notna().to_numpy()
     confusion = np.zeros((10, 10), int)
     np.add.at(confusion, (labels[usable], predicted[usable].astype(int)), 1)
-    assert np.array_equal(counted["confusion"][0].reshape(10, 10), confusion)
+    assert np.array_equal(confusion_of(counted, 10), confusion)
     assert counted["skipped"][0] == 2
     images = np.stack(thousand_cells).reshape(-1, 8, 8, 1)[usable]
     right = [(network.predict(images, verbose=0).argmax(axis=1) == labels[usable]).sum() for network in networks]
@@ -46,7 +53,7 @@ def test_rows_that_members_cannot_compute_are_not_counted(three_members, thousan
     (counted,) = count_votes([frame], plan, weights.__getitem__)
     (usable,) = count_votes([frame.iloc[[0, 3]]], plan, weights.__getitem__)
     assert (counted["skipped"][0], usable["skipped"][0]) == (2, 0)
-    for name in ("confusion", "memberRight", "rightBySize"):
+    for name in ("cells", "rowsInCells", "memberRight", "rightBySize"):
         assert np.array_equal(counted[name][0], usable[name][0])
     with pytest.raises(Refusal, match="members compute NaN"):
         list(count_votes([frame.drop(index=1)], replace(plan, refuse_invalid=True), weights.__getitem__))
@@ -67,7 +74,7 @@ def test_the_prediction_that_is_counted_under_thresholds_is_the_one_that_is_scor
     cells = [np.zeros(64)]
     predicted = votes_of(cells, [], plan, weights)["prediction"].tolist()
     (counted,) = count_votes([pd.DataFrame({"features": cells, "name": None, "label": [0]})], plan, weights.__getitem__)
-    assert counted["confusion"][0].reshape(2, 2)[0].argmax() == predicted[0]
+    assert confusion_of(counted, 2)[0].argmax() == predicted[0]
 
 
 def test_members_vote_out_of_bag_on_rows_that_they_did_not_train_on(three_members, thousand_cells):

@@ -168,7 +168,7 @@ class Ensemble:
         -------
         keras.Model
             Maps images (n, height, width, channels) to a dict of "prediction" (n,), "probability" and "rawPrediction"
-            (n, classes). An image for which a member computes NaN has the prediction -1 and NaN in the others.
+            (n, classes). An image that is not finite has the prediction -1, and NaN in the others.
         """
         import keras
         from keras import ops
@@ -183,7 +183,9 @@ class Ensemble:
             softmax.append(ops.cast(output, "float64"))
         total = softmax[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(softmax)
         count = votes[0] if len(self) == 1 else keras.layers.Add(dtype="float64")(votes)
-        computed = ops.all(ops.isfinite(total), axis=-1, keepdims=True)
+        # Pooling and ReLU may swallow a NaN, so that the input is looked at too.
+        sound = ops.all(ops.isfinite(image), axis=(1, 2, 3))[:, None]
+        computed = ops.logical_and(sound, ops.all(ops.isfinite(total), axis=-1, keepdims=True))
         raw = ops.where(computed, total if soft else count, ops.full_like(total, np.nan))
         # TensorFlow's graphs round x / constant otherwise, as x * (1 / constant).
         probability = score = ops.divide_no_nan(raw, float(len(self)))

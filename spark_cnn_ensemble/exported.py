@@ -208,10 +208,11 @@ def _add_vote(
         vote = add("ArgMax", [member], axis=1, keepdims=1)
         votes.append(add("Cast", [add("Equal", [vote, every_class])], to=_DOUBLE))
     total = add("Sum", softmax)
-    not_computed = add("Cast", [add("IsNaN", [total])], to=_DOUBLE)
-    row, image = (
-        add("Cast", [add("ReduceMax", [not_computed], axes=[1], keepdims=keep)], to=_BOOLEAN) for keep in (1, 0)
-    )
+    # Pooling and ReLU may swallow a NaN, so that the input is looked at: 0 * x is NaN where x is not finite.
+    nothing = add("Mul", [add("Cast", [IMAGE], to=_DOUBLE), constant(np.array(0.0))])
+    faults = add("Cast", [add("IsNaN", [nothing])], to=_DOUBLE)
+    row = add("Cast", [add("ReduceMax", [add("Flatten", [faults], axis=1)], axes=[1], keepdims=1)], to=_BOOLEAN)
+    image = add("Cast", [add("ReduceMax", [faults], axes=[1, 2, 3], keepdims=0)], to=_BOOLEAN)
     counted = [row, constant(np.array(np.nan)), total if soft else add("Sum", votes)]
     raw = add("Where", counted, output="rawPrediction")
     score = add("Div", [raw, constant(np.array(float(len(members))))], output=PROBABILITY)

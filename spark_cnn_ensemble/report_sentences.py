@@ -171,8 +171,9 @@ def _agreement(votes: VoteStatistics) -> str:
     unanimous = table.iloc[0]
     if unanimous["minimumShare"] < 1:
         return f"{question} No prediction has all votes."
+    rows = "rows with two votes or more" if isinstance(votes, OutOfBag) else "rows"
     text = (
-        f"{question} All members that vote agree on {unanimous['coverage']:.1%} of the rows, and "
+        f"{question} All members that vote agree on {unanimous['coverage']:.1%} of the {rows}, and "
         f"{unanimous['accuracy']:.2%} of these predictions are right"
     )
     if len(table) == 1:

@@ -6,13 +6,20 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
+from support.bags import SMALL
 from support.processes import python_without_the_package
 from support.refusals import refused
 from support.scored import assert_votes_close, scored_arrays
+from support.voting import DIGITS, constant_member, untrained_members, votes_of
 
 import spark_cnn_ensemble
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, exported
+from spark_cnn_ensemble.ensemble import Ensemble
+from spark_cnn_ensemble.worker.network import build_network
+from spark_cnn_ensemble.worker.voting_plan import VotingPlan
+from spark_cnn_ensemble.worker.weights import pack_weights
 
 # Each prints the metadata of one export; the outputs of all go to files.
 RUN = {
@@ -130,7 +137,7 @@ def test_an_existing_export_is_replaced_only_if_asked_for(model, kind, tmp_path)
 
 @pytest.mark.parametrize("kind", RUN)
 @pytest.mark.parametrize(
-    "other", ["a folder", "a file", "a SavedModel", "an ONNX file", "an export of the other format"]
+    "other", ["a folder", "a file", "a script", "a SavedModel", "an ONNX file", "an export of the other format"]
 )
 def test_what_is_no_export_of_the_format_is_never_replaced(model, kind, other, tmp_path):
     import tensorflow as tf
@@ -141,6 +148,8 @@ def test_what_is_no_export_of_the_format_is_never_replaced(model, kind, other, t
         path.mkdir()
     elif other == "a file":
         path.write_text("spark " * 100)
+    elif other == "a script":
+        path.write_text("from spark_cnn_ensemble import CNNEnsembleClassifier")
     elif other == "a SavedModel":
         tf.saved_model.save(tf.Module(), str(path))
     elif other == "an ONNX file":
@@ -155,11 +164,81 @@ def test_what_is_no_export_of_the_format_is_never_replaced(model, kind, other, t
 
 
 @pytest.mark.parametrize("kind", RUN)
-def test_an_export_that_fails_leaves_nothing(model, kind, tmp_path, monkeypatch):
-    monkeypatch.setattr(exported, "_metadata", lambda *values: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        model.export(tmp_path / "export", kind)
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("before", ["nothing", "an export"])
+def test_an_export_that_fails_leaves_what_was_there(model, kind, before, tmp_path, monkeypatch):
+    path = tmp_path / "export"
+    if before == "an export":
+        model.subset([0]).export(path, kind)
+    files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+
+    def write_half(self, content, *encoding):
+        with open(self, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", write_half)
+    monkeypatch.setattr("pathlib.Path.write_text", write_half)
+    with pytest.raises(OSError, match="disk full"):
+        model.export(path, kind, overwrite=True)
+    assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == files
+    assert [file.name for file in tmp_path.iterdir()] == (["export"] if files else [])
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_an_export_is_written_where_a_link_leads(model, kind, tmp_path):
+    (tmp_path / "latest").symlink_to(tmp_path / "export")
+    for overwrite in (False, True):
+        model.export(tmp_path / "latest", kind, overwrite=overwrite)
+        assert (tmp_path / "latest").is_symlink() and (tmp_path / "export").exists()
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["export", "latest"]
+
+
+def computed(path, kind, images):
+    """The outputs of an export for images, here."""
+    if kind == "onnx":
+        session = onnxruntime.InferenceSession(str(path))
+        return dict(zip([one.name for one in session.get_outputs()], session.run(None, {"image": images}), strict=True))
+    import tensorflow as tf
+
+    outputs = tf.saved_model.load(str(path)).signatures["serving_default"](tf.constant(images))
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+@pytest.mark.parametrize("kind", RUN)
+@pytest.mark.parametrize("soft", [False, True])
+def test_an_image_that_is_not_finite_has_no_prediction(kind, soft, tmp_path):
+    weights, _ = untrained_members(SMALL, 3)
+    images = np.ones((4, 8, 8, 1), np.float32)
+    images[1, 3, 4], images[2], images[3, 7, 7] = np.nan, np.nan, -np.inf
+    ensemble = Ensemble((SMALL,), (0,) * 3, tuple(weights), ())
+    exported.export_ensemble(ensemble, tmp_path / "export", kind, soft, None, False)
+    outputs = computed(tmp_path / "export", kind, images)
+    assert outputs["prediction"][0] >= 0 and outputs["prediction"][1:].tolist() == [-1, -1, -1]
+    for name in ("probability", "rawPrediction"):
+        assert np.isfinite(outputs[name][0]).all() and np.isnan(outputs[name][1:]).all()
+
+
+@pytest.mark.parametrize("kind", RUN)
+def test_shares_are_divided_as_transform_divides_them(kind, tmp_path):
+    """3 of 5 votes / 0.9 is less than 2 of 5 / 0.6 by the last digit, and would tie with it if it were a product."""
+    architecture = dataclasses.replace(SMALL, num_classes=2)
+    weights = (*[constant_member(0.999)] * 3, *[constant_member(0.49)] * 2)
+    plan = VotingPlan("divided", (architecture,), (0,) * 5, DIGITS, thresholds=(0.9, 0.6))
+    ensemble = Ensemble((architecture,), (0,) * 5, weights, ())
+    exported.export_ensemble(ensemble, tmp_path / "export", kind, False, [0.9, 0.6], False)
+    outputs = computed(tmp_path / "export", kind, np.zeros((1, 8, 8, 1), np.float32))
+    expected = votes_of([np.zeros(64)], [], plan, weights)["prediction"].tolist()
+    assert outputs["prediction"].tolist() == expected == [1]
+    assert outputs["probability"].tolist() == [[0.6, 0.4]]
+
+
+def test_weights_that_do_not_fit_are_not_exported(tmp_path):
+    arrays = [np.zeros_like(array) for array in build_network(SMALL).get_weights()]
+    arrays[-2] = arrays[-2].T.copy()
+    ensemble = Ensemble((SMALL,), (0,), (pack_weights(arrays),), ())
+    for kind in RUN:
+        with pytest.raises(ValueError, match="The weights of member 0 do not fit its network"):
+            exported.export_ensemble(ensemble, tmp_path / "export", kind, False, None, False)
 
 
 @pytest.mark.parametrize("kind", RUN)

@@ -160,7 +160,7 @@ def test_a_vote_without_errors():
     text = text_of(summary(4, out_of_bag=votes))
     assert "Every row is predicted correctly." in text
     assert (
-        "All members that vote agree on 100.0% of the rows, and 100.00% of these predictions are right.\n"
+        "All members that vote agree on 100.0% of the rows with two votes or more, and 100.00% of these predictions are right.\n"
         in f"{text}\n"
     )
 
@@ -173,14 +173,30 @@ def test_the_certainty_of_the_vote_is_its_accuracy_with_and_without_full_agreeme
         2,
     )
     assert (
-        "All members that vote agree on 62.5% of the rows, and 80.00% of these predictions are right. On the other 37.5% "
-        "of the rows, 33.33% are right."
+        "All members that vote agree on 57.1% of the rows with two votes or more, and 75.00% of these predictions are "
+        "right. On the other 42.9% of the rows, 33.33% are right."
     ) in text_of(summary(2, out_of_bag=votes))
 
 
 def test_a_vote_that_is_never_unanimous():
     votes = OutOfBag(np.array([0, 1]), np.array([[0, 1], [0, 1]]), np.array([0, 0]), 2)
-    assert "How certain is the vote? No row has a unanimous vote." in text_of(summary(2, out_of_bag=votes))
+    assert "How certain is the vote? No prediction has all votes." in text_of(summary(2, out_of_bag=votes))
+
+
+def test_votes_of_one_member_per_row_do_not_show_agreement():
+    """As of two members with disjoint bags."""
+    votes = np.full((20, 2), -1)
+    votes[::2, 0], votes[1::2, 1] = 0, 1
+    text = text_of(summary(2, out_of_bag=OutOfBag(np.zeros(20, int), votes, votes.max(axis=1), 2)))
+    assert "How certain is the vote? No two members vote on the same row, so that agreement cannot be measured." in text
+
+
+def test_the_accuracy_by_size_of_out_of_bag_votes_is_said_to_be_that_of_a_majority():
+    """Thresholds may predict another class than the majority."""
+    votes = OutOfBag(np.zeros(100, int), np.zeros((100, 4), int), np.ones(100, int), 2)
+    text = text_of(summary(4, out_of_bag=votes))
+    assert "Accuracy of a majority vote is 100.00% with 2 members and 100.00% with 4" in text
+    assert "No prediction has all votes." in text
 
 
 def test_one_member_says_nothing_about_agreement():

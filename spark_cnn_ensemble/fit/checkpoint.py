@@ -90,7 +90,7 @@ class Checkpoint:
             )
         if lost:
             raise ValueError(
-                f"checkpointDir '{path}' has members, but its folder fit, which says of which fit they are, has no file; "
+                f"checkpointDir '{path}' has members, but no file in its folder fit that says of which fit they are; "
                 "set another folder, or delete this one."
             )
         # Fits that begin at once may each have added a file, where an engine cannot prevent it.

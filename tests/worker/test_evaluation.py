@@ -6,14 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.bags import SMALL, cut, numbers
-from support.voting import DIGITS, FAR, votes_of, voting_plan
+from support.voting import DIGITS, FAR, constant_member, votes_of, voting_plan
 
 from spark_cnn_ensemble.evaluation import CNNEnsembleEvaluation
 from spark_cnn_ensemble.worker.evaluation import count_votes, vote_out_of_bag
-from spark_cnn_ensemble.worker.network import build_network
 from spark_cnn_ensemble.worker.refusal import Refusal
 from spark_cnn_ensemble.worker.voting_plan import VotingPlan
-from spark_cnn_ensemble.worker.weights import pack_weights
 
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
@@ -57,13 +55,6 @@ def test_rows_that_members_cannot_compute_are_not_counted(three_members, thousan
         assert np.array_equal(counted[name][0], usable[name][0])
     with pytest.raises(Refusal, match="members compute NaN"):
         list(count_votes([frame.drop(index=1)], replace(plan, refuse_invalid=True), weights.__getitem__))
-
-
-def constant_member(probability):
-    """Packed weights of a member of two classes that gives class 0 this probability for every image."""
-    arrays = [np.zeros_like(array) for array in build_network(replace(SMALL, num_classes=2)).get_weights()]
-    arrays[-1][0] = np.log(probability / (1 - probability))
-    return pack_weights(arrays)
 
 
 def test_the_prediction_that_is_counted_under_thresholds_is_the_one_that_is_scored():

@@ -31,7 +31,6 @@ from spark_cnn_ensemble.worker.weights import PART_BYTES, PARTS_SCHEMA, check_pa
 
 FORMAT_VERSION = 1
 
-_OF_A_FIT = ("checkpointDir", "initialModel")  # Params that a model does not use, and that name places
 _UID = re.compile(r"[\w.-]{1,200}")  # becomes a folder's name when a pipeline is saved, so it must not be a path
 
 
@@ -90,11 +89,8 @@ class SafeWriter(MLWriter):
         extra = {"formatVersion": FORMAT_VERSION}
         if self._write_members is not None:
             extra.update(self._write_members(self.sparkSession, members))
-        metadata = json.loads(DefaultParamsWriter._get_metadata_to_save(self._instance, self.sparkSession, extra))
-        if self._write_members is not None:
-            for name in _OF_A_FIT:
-                metadata["paramMap"].pop(name, None)
-        return dict(metadata)
+        metadata = DefaultParamsWriter._get_metadata_to_save(self._instance, self.sparkSession, extra)
+        return dict(json.loads(metadata))
 
 
 class SafeReader(MLReader[Any]):

@@ -71,7 +71,8 @@ def places(spark, digits, tmp_path_factory):
     (folder / "link").symlink_to(folder / "parquet")
     os.mkfifo(folder / "pipe")
     assert main(["train", "--input", str(folder / "text"), "--output", str(folder / "model"), *SMALL]) == 0
-    return {path.name: str(path) for path in folder.iterdir()} | {"none": str(folder / "nowhere")}
+    found = {path.name: str(path) for path in folder.iterdir()}
+    return found | {"none": str(folder / "nowhere"), "parque": str(folder / "parque")}
 
 
 TRAIN, EVALUATE, SCORE = (
@@ -116,7 +117,7 @@ ERRORS = {
         [*EVALUATE, "--input", "{damaged}", "--format", "parquet"],
         "damaged/part-0.parquet is not a Parquet file",
     ),
-    "text that is a table": ([*EVALUATE, "--input", "{parquet}"], "parquet"),
+    "text that is a table": ([*EVALUATE, "--input", "{parquet}"], "is a Parquet file; read it with"),
     "libsvm that is a diary": (
         [*EVALUATE, "--input", "{damaged}", "--format", "libsvm"],
         "has 'Dear' where a number",
@@ -125,10 +126,13 @@ ERRORS = {
         [*TRAIN, "--input", "{diaries}", "--format", "images", "--input-shape", "8,8,1", "--num-members", "1"],
         "PNG|JPEG",
     ),
-    "no column of features": ([*SCORE, "--input", "{others}", "--format", "parquet"], "features"),
+    "no column of features": (
+        [*SCORE, "--input", "{others}", "--format", "parquet"],
+        r"no column 'features' \(parameter 'featuresCol'\)",
+    ),
     "no column of labels": (
         [*TRAIN, "--input", "{others}", "--format", "parquet", "--features-col", "pixels"],
-        "label",
+        r"no column 'label' \(parameter 'labelCol'\)",
     ),
     # ---- pictures in folders
     "a flat folder": (
@@ -176,6 +180,8 @@ ERRORS = {
             ("the rows to score", "input", [*SCORE[:-1], "file:{parquet}/", *PARQUET]),
             ("the rows behind a link", "input", [*SCORE[:-1], "{link}", *PARQUET]),
             ("the model", "model", [*SCORE[:-1], "{model}", *TEXT]),
+            ("rows that match a pattern", "input", [*SCORE[:-1], "{parquet}", "--input", "{parque}*", *PARQUET[2:]]),
+            ("the checkpoint", "checkpoint-dir", [*TRAIN[:-1], "{empty}", *TEXT, "--checkpoint-dir", "{empty}/fit"]),
         )
     },
     "an output in which a save was killed": ([*TRAIN[:-1], "{killed}", *TEXT], "killed exists already"),
@@ -254,19 +260,30 @@ def test_a_stderr_that_cannot_be_written_to_loses_nothing(places, tmp_path):
     assert main(["evaluate", *PARQUET[:1], places["parquet"], *PARQUET[2:], "--model", str(tmp_path / "out")]) == 0
 
 
-@pytest.mark.parametrize("kind", ["a reader that has gone", "an encoding without the characters"])
-def test_a_stdout_that_does_not_take_the_text_is_no_error(places, tmp_path, monkeypatch, kind):
+STDOUTS = ["a reader that has gone", "an encoding without the characters", "a full disk", "no stdout"]
+
+
+@pytest.mark.parametrize("kind", STDOUTS)
+def test_a_stdout_that_does_not_take_the_text_is_no_error_once_the_output_is_written(
+    places, tmp_path, monkeypatch, kind
+):
     reader, writer = os.pipe()
     if kind == "a reader that has gone":
         os.close(reader)
-    output = io.TextIOWrapper(os.fdopen(writer, "wb"), encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", output)
+    output = open("/dev/full", "w") if kind == "a full disk" else io.TextIOWrapper(os.fdopen(writer, "wb"), "ascii")  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", None if kind == "no stdout" else output)
     score = [*SCORE[:-1], "{out}/gr\xfcn", *PARQUET]
     assert main([argument.format(**places, out=tmp_path) for argument in score]) == 0
     output.close()
-    if kind != "a reader that has gone":
+    if kind == "an encoding without the characters":
         assert "gr?n: id, label" in os.read(reader, 9999).decode()
-        os.close(reader)
+
+
+def test_an_evaluation_that_cannot_be_printed_is_an_error(places, monkeypatch, capsys):
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        assert main([argument.format(**places) for argument in [*EVALUATE, *PARQUET]]) == 1
+    assert_one_sentence(capsys.readouterr().err, r"stdout cannot be written to \(No space left on device\); send it to")
 
 
 # ---- sessions that do not start, and processes that end

@@ -169,7 +169,9 @@ def test_an_executor_that_is_killed_before_the_driver_has(train, cluster, remote
     remote.start(f"fit_in_two_steps(rows, {str(tmp_path)!r}, {step!r}, **{ {**QUICK, **with_checkpoint}!r})")
     wait_until((tmp_path / "waits").exists)
     # Either executor may have trained all members.
-    for executor in executors_of(python_workers(*cluster.workers), cluster.workers):
+    executors = executors_of(python_workers(*cluster.workers), cluster.workers)
+    assert executors
+    for executor in executors:
         os.kill(executor, signal.SIGKILL)
     (tmp_path / "go").touch()
     answer = remote.answer()

@@ -75,7 +75,7 @@ def test_without_retries_a_killed_worker_fails_the_fit_at_once_and_finished_memb
     with pytest.raises(Exception, match="Python worker exited unexpectedly"):
         small(**SLOW, checkpointDir=str(folder)).fit(train)
     killer.join()
-    assert time.monotonic() - killed[0] < 15
+    assert time.monotonic() - killed[0] < 60
     finished = len(finished_files(folder))
     assert 1 <= finished < 4
     again = fit(train, **SLOW, checkpointDir=str(folder))
@@ -108,10 +108,10 @@ def test_an_interrupt_reaches_the_caller_and_stops_the_work(retrying):
     os.killpg(retrying.pid, signal.SIGINT)  # as a terminal does
     start = time.monotonic()
     threads = retrying.answer()["interrupted"]
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30  # the fit would take days
     assert "MainThread" in threads and "spark-cnn-ensemble-progress" not in threads
     wait_until(lambda: worker not in descendants(retrying.pid))  # Spark gives it some seconds to end by itself
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60
     assert "spark_cnn_ensemble" not in retrying.log.read_text()[logged_before:]  # py4j logs the call that was cut off
 
 
@@ -140,6 +140,7 @@ def test_two_fits_at_the_same_time_in_one_folder_both_succeed(train, quick_model
     ours = fit(train, **QUICK, checkpointDir=str(folder))
     theirs = retrying.answer()
     assert [members_and_votes(answer) for answer in (ours, theirs)] == [expected, expected]
+    assert len(list(folder.glob("attempt=*"))) == 2
     third = fit(train, **QUICK, checkpointDir=str(folder))
     assert third["resumed"] == [0, 1, 2, 3]
     assert members_and_votes(third) == expected

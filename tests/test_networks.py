@@ -212,4 +212,5 @@ def test_pictures_that_are_too_small_are_refused(name):
 
 def test_importing_the_networks_imports_no_tensorflow():
     code = "import sys, spark_cnn_ensemble.networks; print(*{'tensorflow', 'keras'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == ""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

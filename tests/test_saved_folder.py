@@ -12,8 +12,11 @@ from support.classifiers import small
 from support.instances import assert_same
 
 from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
-from spark_cnn_ensemble.engine import engine_of
+from spark_cnn_ensemble.engine import engine_of, hadoop
 from spark_cnn_ensemble.saved_folder import SavedFolder
+
+MODEL_V1 = Path(__file__).parent / "data" / "model-v1"
+
 
 MODEL_V1 = Path(__file__).parent / "data" / "model-v1"
 
@@ -164,6 +167,39 @@ def test_a_first_save_that_was_killed_does_not_block_the_next(spark, model, tmp_
         load(path)
     model.save(str(path))
     assert_same(load(path), model)
+
+
+def test_a_model_of_version_0_1_can_be_loaded_after_a_killed_overwrite(spark, tmp_path):
+    """Its members are files next to the folder that the killed save has begun."""
+    path = tmp_path / "model"
+    shutil.copytree(MODEL_V1, path)
+    before = load(path)
+    killed_save(spark, path)
+    assert "save=" in "".join(file.name for file in (path / "members").iterdir())
+    assert_same(load(path), before)
+
+
+@pytest.mark.parametrize("kind", ["a model", "an estimator", "over a model"])
+def test_a_save_that_fails_at_its_last_step_leaves_what_was_there(model, tmp_path, monkeypatch, kind):
+    path = tmp_path / "saved"
+    if kind == "over a model":
+        model.save(str(path))
+    files = {file for file in path.rglob("*") if file.is_file()}
+    instance = small() if kind == "an estimator" else model
+
+    def full(*arguments):
+        raise RuntimeError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hadoop, "_link", full)
+        with pytest.raises(RuntimeError, match="disk full"):
+            instance.write().overwrite().save(str(path))
+    assert {file for file in path.rglob("*") if file.is_file()} == files
+    assert path.exists() == (kind == "over a model")
+    if kind == "over a model":
+        assert_same(load(path), model)
+    else:
+        instance.save(str(path))
 
 
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])

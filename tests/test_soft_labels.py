@@ -134,6 +134,7 @@ def test_a_table_of_soft_labels_is_trained_on_and_evaluated_from_the_command_lin
     rows, saved = str(tmp_path / "rows"), str(tmp_path / "model")
     scored.limit(200).select("features", F.col("probability").alias("label")).write.parquet(rows)
     table = ["--input", rows, "--format", "parquet"]
-    main(["train", *table, "--output", saved, "--num-members", "1", "--epochs", "1", "--oob-sample-size", "0"])
-    main(["evaluate", *table, "--model", saved])
-    assert "200" in capsys.readouterr().out
+    few = ["--num-members", "1", "--epochs", "1", "--oob-sample-size", "0"]
+    assert main(["train", *table, "--output", saved, *few]) == 0
+    assert main(["evaluate", *table, "--model", saved]) == 0
+    assert "rows 200 (0 left out)" in capsys.readouterr().out

@@ -247,13 +247,18 @@ def test_jobs_inside_a_watch_are_cancelled(spark, engine):
             yield frame
 
     start = time.monotonic()
-    timer = threading.Timer(3, watch.stop, [True])
+
+    def stop():
+        wait_until(watch.stages)
+        watch.stop(cancel=True)
+
+    timer = threading.Thread(target=stop)
     timer.start()
     with pytest.raises(Exception, match="cancel"):
         spark.range(2).mapInPandas(sleep, "id long").collect()
     timer.join()
     watch.stop(cancel=False)  # tags belong to a thread, and the timer's is another
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 50
     assert not spark.sparkContext.getJobTags()
 
 

@@ -146,6 +146,15 @@ def quick(train, tmp_path_factory):
     return folder, model
 
 
+def test_members_of_a_fit_that_is_not_known_are_not_resumed(train, quick, tmp_path):
+    """As after a copy of a part of the folder."""
+    shutil.copytree(quick[0], tmp_path / "checkpoint")
+    shutil.rmtree(tmp_path / "checkpoint" / "fit")
+    classifier = small(**{**QUICK, "learningRate": 1e-9}, checkpointDir=str(tmp_path / "checkpoint"))
+    with pytest.raises(ValueError, match="has members, but no file in its folder fit that says of which fit they are"):
+        classifier.fit(train)
+
+
 def test_damaged_files_of_a_checkpoint_are_passed_over_and_their_members_trained_again(train, quick, tmp_path):
     original, model = quick
     folder = tmp_path / "checkpoint"

@@ -1,6 +1,7 @@
 """Param maps that draw the same bags are trained by one job, and each model is the one that its own fit gives."""
 
 import threading
+import time
 
 import pytest
 from pyspark.ml.evaluation import MulticlassClassificationEvaluator
@@ -33,6 +34,7 @@ def test_threads_share_one_fit_per_group_and_its_failure():
 
     def fit(indices):
         calls.append(indices)
+        time.sleep(0.2)  # so that the others come meanwhile
         if 1 in indices:
             raise ValueError("diverged")
         return [index * 10 for index in indices]

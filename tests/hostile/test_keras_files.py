@@ -1,6 +1,7 @@
 """Keras files that are not plain arrays are refused in a sentence, read nothing else and take no memory."""
 
 import io
+import struct
 import zipfile
 
 import h5py
@@ -37,6 +38,12 @@ def zipped(*entries, compression=zipfile.ZIP_STORED):
 
 def keras_file(data, **options):
     return zipped(("metadata.json", "{}"), ("config.json", "{}"), (WEIGHTS, data), **options)
+
+
+def claiming(archive, size):
+    """The archive with another size of its last file in its directory."""
+    at = archive.rindex(b"PK\1\2") + 24
+    return archive[:at] + struct.pack("<I", size) + archive[at + 4 :]
 
 
 def test_the_file_that_the_others_are_changed_from_is_read():
@@ -173,10 +180,20 @@ def test_a_file_with_wrong_bytes_is_refused_or_read_as_arrays(seed):
         (zipped(("config.json", "{}")), f"no single {WEIGHTS}"),
         (zipped(("model.weights.npz", b"")), f"no single {WEIGHTS}"),
         (keras_file(bytes(1 << 26), compression=zipfile.ZIP_DEFLATED), "claims 67,108,864 bytes"),
+        (claiming(keras_file(bytes(1 << 28), compression=zipfile.ZIP_BZIP2), 100), "compressed as Keras does not"),
+        (claiming(keras_file(bytes(1 << 28), compression=zipfile.ZIP_DEFLATED), 100), "damaged"),
         (keras_file(b"PK"), "damaged"),
         (SOUND, "damaged"),
     ],
-    ids=["no weights", "weights of another kind", "a bomb", "no HDF5", "no zip"],
+    ids=[
+        "no weights",
+        "weights of another kind",
+        "a bomb",
+        "a bomb of bz2",
+        "a bomb that claims little",
+        "no HDF5",
+        "no zip",
+    ],
 )
 def test_an_archive_that_keras_did_not_write_is_refused(data, reason):
     with memory_grows_less_than(32 << 20):

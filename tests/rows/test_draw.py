@@ -83,6 +83,7 @@ def test_guests_are_rows_in_no_bag_with_low_tickets_and_few(spark, draw):
         else:
             assert not bags
     assert guests <= 0.15 * (copies > 0).sum()
+    assert bool(guests) == (1 - draw.in_any_share >= 1e-3)
 
 
 @pytest.mark.parametrize("draw", DRAWS)

@@ -100,7 +100,7 @@ def test_layers_that_draw_at_random_draw_the_same_again(some_digits, usual, case
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_layers_may_have_regularizers(some_digits, usual, precision):
+def test_layers_may_have_regularizers(some_digits, precision):
     import keras
 
     regularized = keras.layers.Dense(64, activity_regularizer="l2", kernel_regularizer="l2", bias_regularizer="l1")

@@ -141,7 +141,7 @@ def test_schedules_start_at_the_full_rate_and_differ_afterwards(some_digits):
     assert identical(trained("linear", 1), first_step)
     assert identical(trained("cosine", 1), first_step)
     assert not identical(trained("linear", 2), trained("constant", 2))
-    assert not identical(trained("linear", 2), trained("cosine", 3))
+    assert not identical(trained("linear", 3), trained("cosine", 3))
 
 
 # ---------------------------------------------------------------------------------- copies and weights
@@ -421,6 +421,33 @@ def test_rows_count_with_their_weights_in_the_weight_of_their_class(imbalanced, 
     product = replace(imbalanced, weights=by_row)
     weighted = replace(imbalanced, weights=weights)
     assert identical(train(bag_of(weighted), BALANCED)[0], train(bag_of(product), training_plan())[0])
+
+
+def test_balanced_validation_rows_of_weight_0_cost_nothing(imbalanced):
+    """As rows are held out by some. Labels are soft, whose weights would be divided by 0."""
+    soft = np.eye(10, dtype=np.float32)[imbalanced.labels]
+    held = replace(
+        imbalanced, copies=np.zeros(len(imbalanced), np.int32), weights=np.zeros(len(imbalanced)), soft_labels=soft
+    )
+    _, history = train(bag_of(replace(imbalanced, soft_labels=soft), held), BALANCED)
+    assert history["val_loss"] == [0.0, 0.0]
+
+
+def test_losses_of_layers_are_minimized_and_not_reported(some_digits):
+    import keras
+
+    def network(regularizer):
+        dense = keras.layers.Dense(10, activation="softmax", kernel_regularizer=regularizer)
+        return training_plan(
+            replace(SMALL, network=network_json(keras.layers.Flatten(), dense, shape=(8, 8, 1))), learning_rate=1e-30
+        )
+
+    held = replace(pick(some_digits, np.arange(20)), copies=np.zeros(20, np.int32))
+    plain, regularized = (train(bag_of(some_digits, held), network(each)) for each in (None, "l2"))
+    assert regularized[1] == plain[1]
+    learning = [replace(network(each), learning_rate=1e-2) for each in (None, "l2")]
+    plain, regularized = (train(bag_of(some_digits), plan) for plan in learning)
+    assert not identical(plain[0], regularized[0])
 
 
 def test_balanced_classes_of_equal_size_change_nothing(some_digits):

@@ -168,19 +168,22 @@ def uses_of_huge_networks(saved, tmp_path_factory):
             import sys
             from pyspark.sql import SparkSession
             from support.memory import peak_memory
-            from spark_cnn_ensemble import CNNEnsembleClassificationModel
+            from spark_cnn_ensemble import CNNEnsembleClassificationModel, CNNEnsembleClassifier
             from spark_cnn_ensemble.worker.runtime import load_tensorflow
-            SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+            spark = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+            rows = spark.createDataFrame([([0.0, 1.0, 2.0, 3.0], 0.0)], "features array<double>, label double")
             load_tensorflow()
             before = peak_memory()
             for path in sys.argv[1:]:
                 model = CNNEnsembleClassificationModel.load(path)
                 export = lambda: model.export("/nonexistent", "onnx")
-                for use in (lambda: model.predict([0.0] * 4), lambda: model.memberNetwork(0), model.toKeras, export):
+                start = lambda: CNNEnsembleClassifier(initialModel=path, numClasses=2, inputShape=[2, 2, 1]).fit(rows)
+                uses = (lambda: model.predict([0.0] * 4), lambda: model.memberNetwork(0), model.toKeras, start, export)
+                for use in uses:
                     try:
                         use()
                     except ValueError as error:
-                        print(error)
+                        print(str(error).removeprefix(f"initialModel '{path}' cannot be used: "))
             print(peak_memory() - before < 300 << 20)
             """,
             folder / "by params",
@@ -191,8 +194,8 @@ def uses_of_huge_networks(saved, tmp_path_factory):
 
 def test_a_network_of_a_billion_units_is_refused_before_it_is_built(uses_of_huge_networks):
     do_not_fit = "The weights of member 0 do not fit its network; save the model again."
-    *of_params, too_large = uses_of_huge_networks[:4]
+    *of_params, too_large = uses_of_huge_networks[:5]
     assert (
         too_large.startswith("A member's weights take ") and "GiB, and an ONNX graph holds less than 2 GiB" in too_large
     )
-    assert [*of_params, *uses_of_huge_networks[4:]] == [do_not_fit] * 7 + ["True"]
+    assert [*of_params, *uses_of_huge_networks[5:]] == [do_not_fit] * 9 + ["True"]

@@ -13,9 +13,9 @@ from pyspark.ml import PipelineModel
 from pyspark.sql import functions as F
 from support.results import evaluation, summary
 
-from spark_cnn_ensemble import CNNEnsembleClassifier
+from spark_cnn_ensemble import CNNEnsembleClassifier, cli
 from spark_cnn_ensemble.cli import main
-from spark_cnn_ensemble.datasets import to_dataframe, write_text_matrix
+from spark_cnn_ensemble.datasets import read_text_matrix, to_dataframe, write_text_matrix
 from spark_cnn_ensemble.text_tables import evaluation_text, member_table
 
 PARAMS = [param.name for param in CNNEnsembleClassifier().params]
@@ -258,3 +258,25 @@ def test_the_table_shows_the_epoch_that_members_kept():
     assert "epoch kept" in header
     assert [line.split()[:4] for line in lines] == [["0", "100", "3", "1"], ["1", "101", "4", "4"]]
     assert lines[0].split()[-1] == f"{fit.members[0].history['val_accuracy'][0]:.2%}"
+
+
+def test_score_votes_as_the_model_was_trained_to(spark, text, tmp_path):
+    model, scored = str(tmp_path / "model"), str(tmp_path / "scored")
+    how = ["--voting-strategy", "soft", "--uncertainty-col", "doubt", "--epochs", "1", "--bagging", "subsample"]
+    assert main(["train", "--input", str(text / "train"), "--output", model, *SMALL, *how]) == 0
+    assert main(["score", "--input", str(text / "test"), "--model", model, "--output", scored]) == 0
+    (loaded,) = PipelineModel.load(model).stages
+    assert loaded.getVotingStrategy() == "soft"
+    rows = spark.read.parquet(scored)
+    expected = loaded.transform(read_text_matrix(spark, str(text / "test"))).agg(F.sum("doubt"), F.sum("prediction"))
+    assert rows.agg(F.sum("doubt"), F.sum("prediction")).collect() == expected.collect()
+    assert rows.where("doubt > 0").count() > 300  # mean probabilities are never quite certain
+
+
+def test_an_interrupt_ends_with_its_code(monkeypatch, tmp_path, capsys):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_session", interrupted)
+    assert main(["train", "--input", "x", "--output", str(tmp_path / "model")]) == 130
+    assert capsys.readouterr().err == "spark-cnn-ensemble: interrupted.\n"

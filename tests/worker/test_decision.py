@@ -1,5 +1,6 @@
 """The majority decides, a tie goes by softmax, and thresholds divide the votes."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from support.bags import SMALL
 from support.voting import voting_plan
 
-from spark_cnn_ensemble.worker.decision import majority
+from spark_cnn_ensemble.worker.decision import entropy, majority
 
 
 def plan_of_four_classes(members=3, **changes):
@@ -70,3 +71,17 @@ def test_the_largest_probability_over_threshold_wins(thresholds, winner, soft):
     _, probability, prediction = majority(votes, softmax, plan)
     assert probability.tolist() == [[0.25, 0.25, 0.5, 0.0]]
     assert prediction.tolist() == [winner]
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ([1, 0, 0, 0], 0),
+        ([0.25, 0.25, 0.25, 0.25], 1),
+        ([0.5, 0.5, 0, 0], 0.5),
+        ([2 / 3, 1 / 3, 0, 0], (2 / 3 * math.log2(3 / 2) + 1 / 3 * math.log2(3)) / 2),
+    ],
+    ids=["unanimous", "even", "two of four", "two to one"],
+)
+def test_the_uncertainty_is_the_entropy_of_the_shares_over_that_of_an_even_vote(shares, expected):
+    assert entropy(np.array([shares], float)) == pytest.approx(expected, abs=1e-12)

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.bags import SMALL, numbers
-from support.voting import FAR, untrained_members, votes_of, voting_plan
+from support.voting import DIGITS, FAR, constant_member, untrained_members, votes_of, voting_plan
 
 from spark_cnn_ensemble.worker.blocks import groups_of
 from spark_cnn_ensemble.worker.decision import majority
@@ -194,3 +195,17 @@ def test_real_members_decide_early_as_all_of_them_do(nine_members, thousand_cell
     assert list(scored) == ["prediction"]
     expected = votes_of(cells, [], plan, nine_members)
     assert np.array_equal(scored["prediction"], expected["prediction"], equal_nan=True)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_the_uncertainty_is_that_of_the_probability(soft):
+    """Two members vote for class 0 and one for class 1; the third row cannot be scored."""
+    architecture = replace(SMALL, num_classes=2)
+    weights = [constant_member(0.9), constant_member(0.8), constant_member(0.4)]
+    outputs = ("probability", "uncertainty")
+    plan = VotingPlan("u", (architecture,), (0,) * 3, DIGITS, soft=soft, outputs=outputs, refuse_invalid=False)
+    found = votes_of([np.zeros(64), None], [], plan, weights)
+    first = np.array([0.7, 0.3] if soft else [2 / 3, 1 / 3])
+    assert found["probability"][0] == pytest.approx(first, rel=1e-6)
+    assert found["uncertainty"][0] == pytest.approx(-(first * np.log2(first)).sum(), rel=1e-6)
+    assert pd.isna(found["uncertainty"][1])

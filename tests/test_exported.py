@@ -204,6 +204,7 @@ def computed(path, kind, images):
     return {name: value.numpy() for name, value in outputs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUN)
 @pytest.mark.parametrize("soft", [False, True])
 def test_an_image_that_is_not_finite_has_no_prediction(kind, soft, tmp_path):
@@ -218,6 +219,7 @@ def test_an_image_that_is_not_finite_has_no_prediction(kind, soft, tmp_path):
         assert np.isfinite(outputs[name][0]).all() and np.isnan(outputs[name][1:]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUN)
 def test_shares_are_divided_as_transform_divides_them(kind, tmp_path):
     """3 of 5 votes / 0.9 is less than 2 of 5 / 0.6 by the last digit, and would tie with it if it were a product."""
@@ -232,6 +234,7 @@ def test_shares_are_divided_as_transform_divides_them(kind, tmp_path):
     assert outputs["probability"].tolist() == [[0.6, 0.4]]
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_not_exported(tmp_path):
     arrays = [np.zeros_like(array) for array in build_network(SMALL).get_weights()]
     arrays[-2] = arrays[-2].T.copy()

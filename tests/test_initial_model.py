@@ -156,6 +156,7 @@ def network(names, frozen=()):
 OURS = ("conv2d", "normalization", "flatten", "dropout", "dense")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "names", [OURS, ("conv2d_4", "normalization_4", "flatten_4", "dropout_4", "dense_4")], ids=["same", "other numbers"]
 )

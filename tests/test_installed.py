@@ -54,11 +54,13 @@ def load_from(site):
     return printed
 
 
+@pytest.mark.slow
 def test_mnist_is_loaded_from_the_files_of_the_wheel(site_packages):
     install_mnist(site_packages, "share/spark_cnn_ensemble/mnist")
     assert load_from(site_packages) == "60000 60000 10000 10000"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [None, "share/another_package/mnist"], ids=["no files", "another package's files"])
 def test_without_the_files_the_folder_is_asked_for(site_packages, folder):
     if folder:

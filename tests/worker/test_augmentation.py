@@ -75,6 +75,7 @@ def test_augmentation_is_a_function_of_seed_and_step():
     assert not np.array_equal(augmented(2, True, seed=8), first)
 
 
+@pytest.mark.slow
 def test_shifts_and_flips_change_the_trained_weights(some_digits):
     plans = [training_plan(random_shift=shift, random_flip=flip) for shift, flip in ((0, False), (1, False), (0, True))]
     plain, shifted, flipped = (Trainer(plan.program).train(bag_of(some_digits), plan)[0] for plan in plans)

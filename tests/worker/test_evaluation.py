@@ -22,6 +22,7 @@ def confusion_of(counted, classes):
     return CNNEnsembleEvaluation.from_counts(counted.to_dict("records"), classes, members).confusionMatrix
 
 
+@pytest.mark.slow
 def test_votes_are_counted_against_the_labels(three_members, thousand_cells):
     weights, networks = three_members
     labels = np.arange(len(thousand_cells)) % 10

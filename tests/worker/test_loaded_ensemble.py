@@ -18,6 +18,7 @@ from spark_cnn_ensemble.worker.voting_plan import VotingPlan
 pytestmark = pytest.mark.usefixtures("tensorflow")
 
 
+@pytest.mark.slow
 def test_members_may_have_different_networks(thousand_cells):
     other = replace(SMALL, filters=(2, 3), standardization=False)
     (first,), (one,) = untrained_members(SMALL, 1)

@@ -49,6 +49,7 @@ def test_a_model_may_have_any_name(some_digits, usual, name):
     assert identical(check_and_train(some_digits, custom(name=name), True), usual("float32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["image", "standardization"])
 def test_a_layer_may_have_any_name(some_digits, name):
     import keras
@@ -99,6 +100,7 @@ def test_layers_that_draw_at_random_draw_the_same_again(some_digits, usual, case
     assert not identical(check_and_train(some_digits, network, True, precision), usual(precision))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_layers_may_have_regularizers(some_digits, precision):
     import keras

@@ -91,6 +91,7 @@ def test_a_member_trains_as_by_the_adam_of_keras(some_digits, adam, member):
     assert close(weights, network.get_weights(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_float32_weights(some_digits):
     plan = training_plan(precision="bfloat16", epochs=20, learning_rate=1e-2)
     weights, history = Trainer(plan.program).train(bag_of(some_digits), plan)

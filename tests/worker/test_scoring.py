@@ -63,6 +63,7 @@ def test_a_row_gets_the_same_votes_alone(three_members, thousand_cells, soft_vot
     assert np.array_equal(alone[0][0], soft_vote["rawPrediction"][count - 1])
 
 
+@pytest.mark.slow
 def test_the_votes_are_those_of_the_keras_models(three_members, thousand_cells, in_one_batch, soft_vote):
     _, networks = three_members
     images = np.stack(thousand_cells).reshape(-1, 8, 8, 1)
@@ -197,6 +198,7 @@ def test_real_members_decide_early_as_all_of_them_do(nine_members, thousand_cell
     assert np.array_equal(scored["prediction"], expected["prediction"], equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("soft", [False, True])
 def test_the_uncertainty_is_that_of_the_probability(soft):
     """Two members vote for class 0 and one for class 1; the third row cannot be scored."""

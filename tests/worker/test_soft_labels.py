@@ -44,6 +44,7 @@ def losses(targets, output):
     return -(targets * np.log(output)).sum(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weighting", ["none", "balanced"])
 def test_one_hot_labels_train_as_class_indices(some_digits, weighting):
     one_hot = replace(some_digits, soft_labels=np.eye(10, dtype=np.float32)[some_digits.labels])
@@ -80,6 +81,7 @@ def test_balanced_weights_multiply_the_probabilities_of_a_class(soft, untrained)
     assert history["accuracy"][0] == pytest.approx((untrained.argmax(axis=1) == soft.labels).mean())
 
 
+@pytest.mark.slow
 def test_a_member_does_not_depend_on_what_the_trainer_trained_before(soft, some_digits):
     plan = training_plan(precision="bfloat16")
     alone, _ = Trainer(plan.program).train(bag_of(soft), plan)

@@ -86,6 +86,7 @@ def test_a_class_without_rows_in_the_bag_still_has_an_output(some_digits):
     assert weights[-1].shape == (10,)
 
 
+@pytest.mark.slow
 def test_training_and_scoring_leave_no_temporary_files(some_digits, monkeypatch, tmp_path):
     """Spark's workers end without clean-up, so a file per function would stay for each of them."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -233,6 +234,7 @@ class WatchedNetwork:
         return self._network(images, training=training)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "rows", "batches"), [(8, 1100, [500, 500, 100]), (256, 25, [10, 10, 5])], ids=["8x8", "256x256"]
 )
@@ -251,6 +253,7 @@ def halves(some_digits):
     return pick(some_digits, np.arange(60)), pick(some_digits, np.arange(60, 120))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [1, 3])
 def test_early_stopping_keeps_the_best_epoch(halves, patience):
     rows, held_out = halves
@@ -423,6 +426,7 @@ def test_rows_count_with_their_weights_in_the_weight_of_their_class(imbalanced, 
     assert identical(train(bag_of(weighted), BALANCED)[0], train(bag_of(product), training_plan())[0])
 
 
+@pytest.mark.slow
 def test_balanced_validation_rows_of_weight_0_cost_nothing(imbalanced):
     """As rows are held out by some. Labels are soft, whose weights would be divided by 0."""
     soft = np.eye(10, dtype=np.float32)[imbalanced.labels]
@@ -433,6 +437,7 @@ def test_balanced_validation_rows_of_weight_0_cost_nothing(imbalanced):
     assert history["val_loss"] == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_losses_of_layers_are_minimized_and_not_reported(some_digits):
     import keras
 
@@ -468,6 +473,7 @@ def test_the_validation_loss_is_balanced_too(imbalanced):
 # ------------------------------------------------------------------------------------- rows far away
 
 
+@pytest.mark.slow
 def test_validation_rows_that_cannot_be_computed_are_refused_as_such(some_digits):
     """The learning rate is not at fault, as it would be if no row could be computed."""
     tiny = replace(some_digits, images=some_digits.images.astype(np.float32) * np.float32(1e-30))
@@ -483,6 +489,7 @@ def test_validation_rows_that_cannot_be_computed_are_refused_as_such(some_digits
         train(bag_of(tiny, validation, member=2), training_plan())
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_do_not_decide_the_standardization(some_digits):
     far = examples(np.full((5, 8, 8, 1), 1e6, np.float32), np.zeros(5))
     images = np.concatenate([some_digits.images.astype(np.float32), far.images])

@@ -90,7 +90,7 @@ class Checkpoint:
             )
         if lost:
             raise ValueError(
-                f"checkpointDir '{path}' has members, but no file in its folder fit that says of which fit they are; "
+                f"checkpointDir '{path}' has members, but no file in its folder fit that names their fit; "
                 "set another folder, or delete this one."
             )
         # Fits that begin at once may each have added a file, where an engine cannot prevent it.

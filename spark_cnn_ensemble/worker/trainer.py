@@ -183,7 +183,7 @@ class Trainer:
         if largest <= max(np.abs(images.astype(np.float64)).max() for images in chunks):
             return
         raise Refusal(
-            f"Member {bag.member} cannot compute {count} of {len(validation)} validation rows, the first of which has "
+            f"Member {bag.member} cannot compute {count} of {len(validation)} validation rows; the first one has "
             f"label {validation.labels[first]} and an absolute value of {largest:.6g} in column "
             f"'{plan.rules.pixels.column}': too far from the numbers of the training rows; leave such rows out, or "
             "scale the column."

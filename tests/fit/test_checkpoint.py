@@ -151,7 +151,7 @@ def test_members_of_a_fit_that_is_not_known_are_not_resumed(train, quick, tmp_pa
     shutil.copytree(quick[0], tmp_path / "checkpoint")
     shutil.rmtree(tmp_path / "checkpoint" / "fit")
     classifier = small(**{**QUICK, "learningRate": 1e-9}, checkpointDir=str(tmp_path / "checkpoint"))
-    with pytest.raises(ValueError, match="has members, but no file in its folder fit that says of which fit they are"):
+    with pytest.raises(ValueError, match="has members, but no file in its folder fit that names their fit"):
         classifier.fit(train)
 
 

@@ -481,7 +481,7 @@ def test_validation_rows_that_cannot_be_computed_are_refused_as_such(some_digits
     images = np.stack([*tiny.images[:5], far])
     validation = replace(examples(images, [*tiny.labels[:5], 7]), copies=np.zeros(6, np.int32))
     sentence = (
-        r"^Member 2 cannot compute 1 of 6 validation rows, the first of which has label 7 and an absolute value of 1e\+10 "
+        r"^Member 2 cannot compute 1 of 6 validation rows; the first one has label 7 and an absolute value of 1e\+10 "
         r"in column 'features': too far from the numbers of the training rows; leave such rows out, or scale the "
         r"column\.$"
     )

@@ -151,16 +151,16 @@ def _parts(folders: list[str]) -> list[str]:
     paths = [folder.split("/") for folder in folders]
     levels = list(zip(*paths, strict=False))
     shared = next((depth for depth, names in enumerate(levels) if len(set(names)) > 1), len(levels))
-    found: dict[str, str] = {}
+    parts: dict[str, str] = {}
     for path in paths:
         for depth in range(shared, len(path) - 1):
-            found.setdefault(path[depth].lower(), "/".join(path[: depth + 1]))
-    above = {name: folder for name, folder in found.items() if name in _PARTS}
-    lowest = {_name(folder).lower(): folder for folder in reversed(folders)}
+            if path[depth].lower() in _PARTS:
+                parts.setdefault(path[depth].lower(), "/".join(path[: depth + 1]))
+    lowest = {_name(folder).lower(): folder for folder in folders}
     # A class may be called train, as one of car, boat and train.
-    if above or lowest.keys() <= _PARTS:
-        above = {**{name: folder for name, folder in lowest.items() if name in _PARTS}, **above}
-    return [above[name] for name in sorted(above, key=lambda name: (not name.startswith("train"), name))]
+    if parts or lowest.keys() <= _PARTS:
+        parts = {name: folder for name, folder in lowest.items() if name in _PARTS} | parts
+    return [parts[name] for name in sorted(parts, key=lambda name: (not name.startswith("train"), name))]
 
 
 def _name(folder: str) -> str:
